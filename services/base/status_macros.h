@@ -9,11 +9,11 @@
 #define SWITCHYARD_CONCAT(a, b) SWITCHYARD_CONCAT_INNER(a, b)
 
 // Returns from the calling function when the Status expression is not OK.
-#define RETURN_IF_ERROR(expression)                              \
-  do {                                                           \
+#define RETURN_IF_ERROR(expression)                                                 \
+  do {                                                                              \
     if (absl::Status status_macro_value = (expression); !status_macro_value.ok()) { \
-      return status_macro_value;                                 \
-    }                                                            \
+      return status_macro_value;                                                    \
+    }                                                                               \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, F()): assigns the value of a StatusOr or returns its error.
