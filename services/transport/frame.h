@@ -70,6 +70,9 @@ void EncodeHeader(const FrameHeader& header, std::span<std::byte, kHeaderBytes> 
 // Refuses wrong magic, version, checksum, unknown enumerators and fewer than kHeaderBytes bytes.
 absl::StatusOr<FrameHeader> DecodeHeader(std::span<const std::byte> bytes);
 
+// XXH3 of the metadata followed by the payload; never 0, which in a header means "off".
+uint64_t PayloadChecksum(std::span<const std::byte> metadata, std::span<const std::byte> payload);
+
 // Metadata of a dispatch: one entry per assignment, 12 bytes each.
 struct Assignment {
   uint32_t row;     // payload row holding the token's activations
