@@ -1,11 +1,15 @@
 """The project's C++ and protobuf rules: every BUILD file uses these instead of the native ones."""
 
+load("@system//:versions.bzl", "SYSTEM_VERSIONS")
+
 _COMMON = [
     "-std=c++20",
     # A fused multiply-add changes the last bit; where one is meant the code calls it.
     "-ffp-contract=off",
     # Code is compiled as position-independent once, for every use; this keeps inlining.
     "-fno-semantic-interposition",
+    # Rebuilds everything after an upgrade of the system's libraries, which are no inputs for Bazel.
+    "-DSWITCHYARD_SYSTEM_VERSIONS=" + SYSTEM_VERSIONS,
 ]
 
 _WARNINGS = [
@@ -52,6 +56,7 @@ def switchyard_cc_library(name, srcs = [], hdrs = [], copts = [], file_copts = {
             name = internal,
             hdrs = hdrs + [src for src in srcs if src.endswith(".h")],
             copts = _copts(copts),
+            linkstatic = True,
             testonly = testonly,
             deps = deps,
             visibility = ["//visibility:private"],
@@ -62,6 +67,7 @@ def switchyard_cc_library(name, srcs = [], hdrs = [], copts = [], file_copts = {
                 name = part,
                 srcs = [src],
                 copts = _copts(copts + options),
+                linkstatic = True,
                 testonly = testonly,
                 deps = [":" + internal],
                 visibility = ["//visibility:private"],
@@ -72,6 +78,7 @@ def switchyard_cc_library(name, srcs = [], hdrs = [], copts = [], file_copts = {
         srcs = srcs,
         hdrs = hdrs,
         copts = _copts(copts),
+        linkstatic = True,
         deps = deps + parts,
         **kwargs
     )
@@ -164,7 +171,8 @@ def switchyard_proto_library(name, srcs, deps = [], grpc = False, visibility = N
         name = name + "_generate",
         srcs = srcs + [":" + sources],
         outs = generated_hdrs + generated_srcs,
-        cmd = "/usr/bin/protoc -I. -I/usr/include --cpp_out=$(GENDIR) %s %s" % (
+        cmd = ": system versions %s; /usr/bin/protoc -I. -I/usr/include --cpp_out=$(GENDIR) %s %s" % (
+            SYSTEM_VERSIONS,
             plugin,
             " ".join(["$(location %s)" % src for src in srcs]),
         ),
@@ -176,6 +184,7 @@ def switchyard_proto_library(name, srcs, deps = [], grpc = False, visibility = N
         srcs = generated_srcs,
         hdrs = generated_hdrs,
         copts = _COMMON + ["-w"],
+        linkstatic = True,
         visibility = visibility,
         deps = deps + (["@system//:grpc++"] if grpc else ["@system//:protobuf"]),
     )

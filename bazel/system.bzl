@@ -3,6 +3,9 @@
 Headers stay in /usr/include (a search path of the compiler); a target adds what the linker needs.
 Link flags come from pkg-config where the library has a .pc file, so that a target also names the
 libraries that its headers' inline code calls.
+
+Bazel does not see those files, so it would not notice an upgrade: SYSTEM_VERSIONS in versions.bzl stands
+for them, and //bazel:defs.bzl passes it to every compilation.
 """
 
 # Target -> (pkg-config modules, a header that must exist).
@@ -118,6 +121,15 @@ def _pkg_config(repository_ctx, modules):
     flags = [flag for flag in result.stdout.strip().split(" ") if flag]
     return ["-Wl,--as-needed"] + flags if flags else []
 
+def _versions(repository_ctx):
+    """A string that changes when one of the packages in scripts/packages.txt is upgraded."""
+    listed = repository_ctx.read(repository_ctx.path(Label("//scripts:packages.txt")))
+    names = [line.split(" ")[0] for line in listed.split("\n") if line and not line.startswith("#")]
+    result = repository_ctx.execute(["dpkg-query", "-W", "-f=${Package} ${Version}\n"] + names)
+    if result.return_code != 0:
+        fail("%s: run scripts/setup" % result.stderr.strip())
+    return str(hash(result.stdout) & 0xffffffff)
+
 def _library(name, linkopts, deps = []):
     return _LIBRARY.format(
         name = name,
@@ -136,6 +148,11 @@ def _system_libraries_impl(repository_ctx):
     for name in _ABSEIL:
         build.append(_library("absl_" + name, _pkg_config(repository_ctx, ["absl_" + name])))
     build.append(_BEAST)
+    repository_ctx.file(
+        "versions.bzl",
+        "SYSTEM_VERSIONS = \"%s\"\n" % _versions(repository_ctx),
+        executable = False,
+    )
     repository_ctx.file("beast.cc", _BEAST_SOURCE, executable = False)
     repository_ctx.file("BUILD", "".join(build), executable = False)
 
