@@ -1,0 +1,7 @@
+"""Compiler options of the CPU levels (kernels/base/simd.h), for file_copts."""
+
+# Kernels are optimised in every configuration: at -O0 vector code is slower than scalar code.
+SCALAR_COPTS = ["-O3"]
+AVX2_COPTS = ["-O3", "-mavx2", "-mfma"]
+AVX512_COPTS = ["-O3", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+AVX512_BF16_COPTS = AVX512_COPTS + ["-mavx512bf16"]
