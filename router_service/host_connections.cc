@@ -1,0 +1,165 @@
+#include "router_service/host_connections.h"
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/base/log.h"
+
+namespace switchyard::router {
+namespace {
+
+// Between attempts to reach a host. A restarted host should be back within two seconds.
+constexpr Duration kRetryPause = std::chrono::milliseconds(100);
+
+uint64_t RandomNonce() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+HostConnections::HostConnections(ChannelRequester request_channel, transport::SlotLayout layout,
+                                 const Clock& clock, std::function<void()> wake)
+    : request_channel_(std::move(request_channel)),
+      layout_(layout),
+      clock_(clock),
+      wake_(std::move(wake)),
+      connector_([this] { RunConnector(); }) {}
+
+HostConnections::~HostConnections() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  request_added_.notify_all();
+  connector_.join();
+}
+
+void HostConnections::RunConnector() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    request_added_.wait(lock, [this] { return stopping_ || !requests_.empty(); });
+    if (stopping_) return;
+    const Request request = std::move(requests_.front());
+    requests_.pop_front();
+    lock.unlock();
+    Answer answer{request.host.id(), request.nonce,
+                  request_channel_(request.host, request.router, layout_, request.nonce)};
+    lock.lock();
+    answers_.push_back(std::move(answer));
+    wake_();
+  }
+}
+
+void HostConnections::SetTransport(transport::Transport* transport) {
+  for (auto& [member, connection] : connections_) Drop(connection);
+  transport_ = transport;
+}
+
+void HostConnections::SetHosts(std::vector<v1::Member> hosts) {
+  std::map<uint64_t, Connection> kept;
+  for (v1::Member& host : hosts) {
+    const auto found = connections_.find(host.id());
+    if (found != connections_.end() &&
+        found->second.host.incarnation() == host.incarnation()) {
+      kept.insert(connections_.extract(found));
+    } else {
+      kept[host.id()].host = std::move(host);
+    }
+  }
+  for (auto& [member, connection] : connections_) Drop(connection);
+  connections_ = std::move(kept);
+}
+
+void HostConnections::Drop(Connection& connection) {
+  if (connection.stage == Stage::kOpen) lost_.push_back(connection.host.id());
+  connection.channel.reset();
+  connection.stage = Stage::kIdle;
+  connection.next_attempt = {};
+}
+
+void HostConnections::RetryLater(Connection& connection) {
+  Drop(connection);
+  connection.next_attempt = clock_.Now() + kRetryPause;
+}
+
+bool HostConnections::Poll(std::vector<uint64_t>& lost) {
+  StartRequests();
+  const bool answered = TakeAnswers();
+  const bool changed = CheckChannels();
+  lost = std::exchange(lost_, {});
+  return answered || changed || !lost.empty();
+}
+
+void HostConnections::StartRequests() {
+  const TimePoint now = clock_.Now();
+  for (auto& [member, connection] : connections_) {
+    if (connection.stage != Stage::kIdle || now < connection.next_attempt) continue;
+    connection.stage = Stage::kRequesting;
+    connection.nonce = RandomNonce();
+    {
+      std::lock_guard lock(mutex_);
+      requests_.push_back({connection.host, transport_->address(), connection.nonce});
+    }
+    request_added_.notify_one();
+  }
+}
+
+bool HostConnections::TakeAnswers() {
+  std::deque<Answer> answers;
+  {
+    std::lock_guard lock(mutex_);
+    answers.swap(answers_);
+  }
+  for (Answer& answer : answers) {
+    const auto found = connections_.find(answer.member);
+    // An answer to an attempt that was given up meanwhile.
+    if (found == connections_.end() || found->second.nonce != answer.nonce) continue;
+    Connection& connection = found->second;
+    if (connection.stage != Stage::kRequesting) continue;
+    absl::StatusOr<std::unique_ptr<transport::Channel>> channel = answer.host.status();
+    if (answer.host.ok()) channel = transport_->Open(*answer.host, layout_, answer.nonce);
+    if (!channel.ok()) {
+      LogWarning() << "no channel to " << connection.host.name() << ": "
+                   << channel.status().message();
+      RetryLater(connection);
+      continue;
+    }
+    connection.channel = *std::move(channel);
+    connection.stage = Stage::kOpening;
+  }
+  return !answers.empty();
+}
+
+bool HostConnections::CheckChannels() {
+  bool changed = false;
+  for (auto& [member, connection] : connections_) {
+    if (connection.channel == nullptr) continue;
+    const transport::ChannelState state = connection.channel->state();
+    if (state == transport::ChannelState::kLost) {
+      LogWarning() << "channel to " << connection.host.name() << " is lost";
+      RetryLater(connection);
+      changed = true;
+    } else if (state == transport::ChannelState::kOpen && connection.stage == Stage::kOpening) {
+      connection.stage = Stage::kOpen;
+      LogInfo() << "channel to " << connection.host.name() << " over "
+                << connection.channel->lane();
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+transport::Channel* HostConnections::Find(uint64_t member) const {
+  const auto found = connections_.find(member);
+  if (found == connections_.end() || found->second.stage != Stage::kOpen) return nullptr;
+  return found->second.channel.get();
+}
+
+std::string HostConnections::NameOf(uint64_t member) const {
+  const auto found = connections_.find(member);
+  return found != connections_.end() ? found->second.host.name() : absl::StrCat("host ", member);
+}
+
+}  // namespace switchyard::router

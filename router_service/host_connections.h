@@ -1,0 +1,108 @@
+#pragma once
+
+// Keeps a data channel open to every expert host of the current placement: asks the host over gRPC
+// from a thread of its own, opens this side on the engine's thread, tries again with a pause when a
+// host cannot be reached or a channel is lost.
+//
+// Threads: the engine's thread calls everything; `wake` is called from the connecting thread.
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/cluster.pb.h"
+#include "services/base/clock.h"
+#include "services/transport/transport.h"
+
+namespace switchyard::router {
+
+// Asks the host's control service for a channel and returns the host's data address. Has a deadline
+// of its own.
+using ChannelRequester = std::function<absl::StatusOr<transport::PeerAddress>(
+    const v1::Member& host, const transport::PeerAddress& router,
+    const transport::SlotLayout& layout, uint64_t nonce)>;
+
+class HostConnections {
+ public:
+  HostConnections(ChannelRequester request_channel, transport::SlotLayout layout,
+                  const Clock& clock, std::function<void()> wake);
+  ~HostConnections();
+
+  // The transport that channels are opened on. All former channels are gone; outlives this object or
+  // the next call.
+  void SetTransport(transport::Transport* transport);
+
+  // The hosts to be connected to. Channels to hosts that are not among them any more are dropped.
+  void SetHosts(std::vector<v1::Member> hosts);
+
+  // Takes up finished connections, drops lost channels. `lost` receives the members whose channels
+  // are gone since the last call, for whatever reason. True when a channel opened or was lost.
+  bool Poll(std::vector<uint64_t>& lost);
+
+  // nullptr unless the channel to this member is open.
+  transport::Channel* Find(uint64_t member) const;
+
+  // Calls visit(member, channel) for each open channel.
+  template <typename Visitor>
+  void ForEachOpen(Visitor&& visit) const {
+    for (const auto& [member, connection] : connections_) {
+      if (connection.stage == Stage::kOpen) visit(member, *connection.channel);
+    }
+  }
+
+  // Name for messages; the id when it is unknown.
+  std::string NameOf(uint64_t member) const;
+
+ private:
+  enum class Stage { kIdle, kRequesting, kOpening, kOpen };
+  struct Connection {
+    v1::Member host;
+    Stage stage = Stage::kIdle;
+    uint64_t nonce = 0;
+    TimePoint next_attempt{};
+    std::unique_ptr<transport::Channel> channel;
+  };
+  struct Request {
+    v1::Member host;
+    transport::PeerAddress router;
+    uint64_t nonce = 0;
+  };
+  struct Answer {
+    uint64_t member = 0;
+    uint64_t nonce = 0;
+    absl::StatusOr<transport::PeerAddress> host;
+  };
+
+  void RunConnector();
+  void StartRequests();
+  bool TakeAnswers();
+  bool CheckChannels();
+  void Drop(Connection& connection);
+  void RetryLater(Connection& connection);
+
+  const ChannelRequester request_channel_;
+  const transport::SlotLayout layout_;
+  const Clock& clock_;
+  const std::function<void()> wake_;
+
+  transport::Transport* transport_ = nullptr;
+  std::map<uint64_t, Connection> connections_;
+  std::vector<uint64_t> lost_;
+
+  std::mutex mutex_;
+  std::condition_variable request_added_;
+  std::deque<Request> requests_;
+  std::deque<Answer> answers_;
+  bool stopping_ = false;
+  std::thread connector_;
+};
+
+}  // namespace switchyard::router
