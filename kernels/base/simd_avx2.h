@@ -151,6 +151,9 @@ SWITCHYARD_INLINE void StoreBf16(F32x16 a, uint16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0)));
 }
+SWITCHYARD_INLINE F32x16 RoundToBf16(F32x16 a) {
+  return FromBits(ShiftLeft<16>(I32x16(RoundLanesToBf16(a.lo), RoundLanesToBf16(a.hi))));
+}
 SWITCHYARD_INLINE F32x16 LowerBf16(I32x16 pairs) { return FromBits(ShiftLeft<16>(pairs)); }
 SWITCHYARD_INLINE F32x16 UpperBf16(I32x16 pairs) {
   return FromBits(pairs & I32x16(static_cast<int32_t>(0xffff0000u)));

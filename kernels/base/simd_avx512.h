@@ -82,8 +82,9 @@ SWITCHYARD_INLINE F32x16 LoadBf16(const uint16_t* p) {
   const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(packed), 16));
 }
-SWITCHYARD_INLINE void StoreBf16(F32x16 a, uint16_t* p) {
-  const __m512i bits = _mm512_castps_si512(a.all);
+// FloatToBf16 in the lower 16 bits of each lane.
+SWITCHYARD_INLINE __m512i RoundLanesToBf16(__m512 value) {
+  const __m512i bits = _mm512_castps_si512(value);
   const __m512i upper = _mm512_srli_epi32(bits, 16);
   const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
   const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
@@ -92,8 +93,14 @@ SWITCHYARD_INLINE void StoreBf16(F32x16 a, uint16_t* p) {
   const __mmask16 nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
   rounded = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
   const __mmask16 subnormal = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(0x00800000), magnitude);
-  rounded = _mm512_mask_and_epi32(rounded, subnormal, upper, _mm512_set1_epi32(0x8000));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
+  return _mm512_mask_and_epi32(rounded, subnormal, upper, _mm512_set1_epi32(0x8000));
+}
+SWITCHYARD_INLINE void StoreBf16(F32x16 a, uint16_t* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtepi32_epi16(RoundLanesToBf16(a.all)));
+}
+SWITCHYARD_INLINE F32x16 RoundToBf16(F32x16 a) {
+  return FromBits(ShiftLeft<16>(I32x16(RoundLanesToBf16(a.all))));
 }
 SWITCHYARD_INLINE F32x16 LowerBf16(I32x16 pairs) { return FromBits(ShiftLeft<16>(pairs)); }
 SWITCHYARD_INLINE F32x16 UpperBf16(I32x16 pairs) {

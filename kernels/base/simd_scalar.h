@@ -140,6 +140,9 @@ SWITCHYARD_INLINE F32x16 LoadBf16(const uint16_t* p) {
 SWITCHYARD_INLINE void StoreBf16(F32x16 a, uint16_t* p) {
   for (int i = 0; i < 16; ++i) p[i] = FloatToBf16(a.lane[i]);
 }
+SWITCHYARD_INLINE F32x16 RoundToBf16(F32x16 a) {
+  return Map<F32x16>(a, [](float x) { return kernels::RoundToBf16(x); });
+}
 
 // Sixteen 32-bit words that hold two bf16 each: the lower (element 2i) and the upper (2i + 1).
 SWITCHYARD_INLINE I32x16 LoadInt(const void* p) {

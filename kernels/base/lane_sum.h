@@ -1,0 +1,26 @@
+#pragma once
+
+// The 16-lane sum of docs/arithmetic.md ("Other reductions") one element at a time: what the vector
+// code does with a register of lanes and ReduceAdd.
+
+#include <cstdint>
+
+namespace switchyard::kernels {
+
+struct LaneSum {
+  float lane[16] = {};
+
+  void Add(int64_t index, float value) { lane[index % 16] += value; }
+
+  // Joins neighbours: ((0+1)+(2+3)) + ... + (... + (14+15)).
+  float Total() const {
+    float node[16];
+    for (int i = 0; i < 16; ++i) node[i] = lane[i];
+    for (int width = 8; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) node[i] = node[2 * i] + node[2 * i + 1];
+    }
+    return node[0];
+  }
+};
+
+}  // namespace switchyard::kernels
