@@ -144,6 +144,21 @@ def switchyard_fuzz_test(name, srcs, deps = [], corpus = [], copts = [], seconds
         **kwargs
     )
 
+def switchyard_python_test(name, srcs, data = [], size = "medium", **kwargs):
+    """A pytest test, run with the packages of scripts/requirements.txt.
+
+    It runs in the root of its runfiles: a program in `data` is found by its path in the tree.
+    """
+    python = "@python_environment//:python"
+    native.sh_test(
+        name = name,
+        size = size,
+        srcs = ["//bazel:python_test.sh"],
+        args = ["$(location %s)" % python] + ["$(location %s)" % src for src in srcs],
+        data = data + srcs + [python],
+        **kwargs
+    )
+
 def switchyard_proto_library(name, srcs, deps = [], grpc = False, visibility = None):
     """C++ for .proto files: an import of "proto/x.proto" gives "proto/x.pb.h".
 
