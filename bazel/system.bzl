@@ -11,6 +11,8 @@ for them, and //bazel:defs.bzl passes it to every compilation.
 # Target -> (pkg-config modules, a header that must exist).
 _PACKAGED = {
     "benchmark": (["benchmark"], "benchmark/benchmark.h"),
+    "cli11": (["CLI11"], "CLI/CLI.hpp"),
+    "curl": (["libcurl"], "curl/curl.h"),
     "gmock": (["gmock"], "gmock/gmock.h"),
     "gtest": (["gtest"], "gtest/gtest.h"),
     "gtest_main": (["gmock_main"], "gmock/gmock.h"),
