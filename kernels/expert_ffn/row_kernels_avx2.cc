@@ -1,0 +1,7 @@
+#include "kernels/expert_ffn/row_kernels_impl.h"
+
+namespace switchyard::kernels {
+
+const RowKernels kRowKernelsAvx2 = SWITCHYARD_SIMD::kRowKernels;
+
+}  // namespace switchyard::kernels
