@@ -1,0 +1,155 @@
+#include "router_service/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "services/base/check.h"
+
+namespace switchyard::router {
+namespace {
+
+using transport::Phase;
+
+Phase Other(Phase phase) { return phase == Phase::kDecode ? Phase::kPrefill : Phase::kDecode; }
+
+// One token to compute is decode, also where it is the last of a prompt: it costs the same.
+Phase PhaseOf(const Sequence& sequence) {
+  return sequence.pending() == 1 ? Phase::kDecode : Phase::kPrefill;
+}
+
+bool Ready(const Sequence& sequence) {
+  return !sequence.in_flight && !sequence.paused && sequence.pending() > 0;
+}
+
+void AddChunk(Sequence& sequence, int64_t rows, BatchPlan& plan) {
+  sequence.in_flight = true;
+  plan.chunks.push_back(
+      {.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options, const BlockHash& chain_root, KvCache& cache)
+    : options_(options), chain_root_(chain_root), cache_(cache) {}
+
+void Scheduler::Add(Sequence& sequence) {
+  CHECK(waiting_.empty() || waiting_.back()->id < sequence.id) << "sequences come in order of id";
+  waiting_.push_back(&sequence);
+}
+
+bool Scheduler::Next(std::optional<Phase> other, BatchPlan& plan) {
+  Admit();
+  const bool decode = HasWork(Phase::kDecode), prefill = HasWork(Phase::kPrefill);
+  if (!decode && !prefill) return false;
+  plan.chunks.clear();
+  plan.phase = decode && prefill ? Other(other.value_or(last_phase_))
+                                 : (decode ? Phase::kDecode : Phase::kPrefill);
+  if (plan.phase == Phase::kDecode) {
+    const int64_t ready = std::count_if(running_.begin(), running_.end(), [](Sequence* sequence) {
+      return Ready(*sequence) && PhaseOf(*sequence) == Phase::kDecode;
+    });
+    const bool split = !other && !prefill && ready >= 2 * options_.split_rows;
+    PlanDecode(std::min(split ? (ready + 1) / 2 : ready, options_.max_batch_rows), plan);
+  } else {
+    PlanPrefill(plan);
+  }
+  last_phase_ = plan.phase;
+  return !plan.chunks.empty();
+}
+
+void Scheduler::Complete(const PlannedChunk& chunk) {
+  Sequence& sequence = *chunk.sequence;
+  sequence.in_flight = false;
+  sequence.computed += chunk.rows;
+  if (!sequence.share_prefix) return;
+  ExtendChain(chain_root_, sequence.tokens, sequence.chain);
+  for (; sequence.published < sequence.computed / kPagePositions; ++sequence.published) {
+    cache_.Publish(sequence.pages[sequence.published], sequence.chain[sequence.published]);
+  }
+}
+
+void Scheduler::Remove(Sequence& sequence) {
+  CHECK(!sequence.in_flight) << "sequence " << sequence.id << " is removed in flight";
+  cache_.Release(sequence.pages);
+  std::erase(running_, &sequence);
+  std::erase(waiting_, &sequence);
+}
+
+void Scheduler::Admit() {
+  while (!waiting_.empty() && running() < options_.max_running) {
+    Sequence& sequence = *waiting_.front();
+    const int64_t tokens = static_cast<int64_t>(sequence.tokens.size());
+    std::span<const BlockHash> shareable;
+    if (sequence.share_prefix) {
+      ExtendChain(chain_root_, sequence.tokens, sequence.chain);
+      // The last token is always computed: its row gives the next one.
+      shareable = std::span(sequence.chain).first((tokens - 1) / kPagePositions);
+    }
+    const std::optional<int64_t> shared =
+        cache_.Acquire(shareable, PagesFor(tokens), running(), sequence.pages);
+    if (!shared) return;
+    sequence.published = *shared;
+    sequence.computed = *shared * kPagePositions;
+    if (sequence.cached_tokens < 0) sequence.cached_tokens = sequence.computed;
+    if (sequence.share_prefix) {
+      counters_.prefix_queries += tokens;
+      counters_.prefix_hits += sequence.computed;
+    }
+    running_.push_back(&sequence);
+    waiting_.pop_front();
+  }
+}
+
+bool Scheduler::HasWork(Phase phase) const {
+  return std::any_of(running_.begin(), running_.end(), [phase](const Sequence* sequence) {
+    return Ready(*sequence) && PhaseOf(*sequence) == phase;
+  });
+}
+
+void Scheduler::PlanDecode(int64_t max_rows, BatchPlan& plan) {
+  // By index: MakeRoom takes sequences off the end.
+  for (size_t i = 0; i < running_.size() && std::ssize(plan.chunks) < max_rows; ++i) {
+    Sequence& sequence = *running_[i];
+    if (!Ready(sequence) || PhaseOf(sequence) != Phase::kDecode) continue;
+    if (MakeRoom(sequence)) AddChunk(sequence, 1, plan);
+  }
+}
+
+void Scheduler::PlanPrefill(BatchPlan& plan) {
+  int64_t left = options_.max_batch_rows;
+  for (Sequence* const sequence : running_) {
+    if (left == 0) return;
+    if (!Ready(*sequence) || PhaseOf(*sequence) != Phase::kPrefill) continue;
+    const int64_t rows = std::min({sequence->pending(), options_.prefill_chunk, left});
+    AddChunk(*sequence, rows, plan);
+    left -= rows;
+  }
+}
+
+// Sees to it that the sequence has a page for its next token, at the cost of younger ones. False when
+// it must wait or was itself the youngest.
+bool Scheduler::MakeRoom(Sequence& sequence) {
+  while (PagesFor(sequence.computed + 1) > std::ssize(sequence.pages)) {
+    if (cache_.Extend(sequence.pages)) continue;
+    const auto youngest = std::find_if(running_.rbegin(), running_.rend(),
+                                       [](const Sequence* other) { return !other->in_flight; });
+    Sequence& victim = **youngest;
+    Preempt(victim);
+    if (&victim == &sequence) return false;
+  }
+  return true;
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  ++counters_.preemptions;
+  cache_.Release(sequence.pages);
+  sequence.computed = 0;
+  sequence.published = 0;
+  std::erase(running_, &sequence);
+  const auto later = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* other) {
+    return other->id > sequence.id;
+  });
+  waiting_.insert(later, &sequence);
+}
+
+}  // namespace switchyard::router

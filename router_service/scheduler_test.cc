@@ -1,0 +1,305 @@
+#include "router_service/scheduler.h"
+
+#include <memory>
+#include <numeric>
+#include <random>
+
+#include "gtest/gtest.h"
+
+namespace switchyard::router {
+namespace {
+
+using transport::Phase;
+
+class SchedulerTest : public testing::Test {
+ protected:
+  void Start(int64_t pages, SchedulerOptions options = {}) {
+    cache_ = std::make_unique<KvCache>(pages);
+    scheduler_ = std::make_unique<Scheduler>(options, BlockHash{1, 2}, *cache_);
+  }
+
+  // A sequence of distinct tokens (no prefix in common with another), or of a given start.
+  Sequence& Add(int64_t tokens, int32_t first_token = -1) {
+    auto sequence = std::make_unique<Sequence>();
+    sequence->id = ++last_id_;
+    sequence->tokens.resize(tokens);
+    std::iota(sequence->tokens.begin(), sequence->tokens.end(),
+              first_token >= 0 ? first_token : static_cast<int32_t>(last_id_ * 100000));
+    sequences_.push_back(std::move(sequence));
+    scheduler_->Add(*sequences_.back());
+    return *sequences_.back();
+  }
+
+  bool Next(std::optional<Phase> other = {}) { return scheduler_->Next(other, plan_); }
+
+  // Ends the plan's batch: chunks that reach a sequence's end yield a token.
+  void Complete(const BatchPlan& plan) {
+    for (const PlannedChunk& chunk : plan.chunks) {
+      scheduler_->Complete(chunk);
+      if (chunk.sequence->pending() == 0) chunk.sequence->tokens.push_back(7);
+    }
+  }
+  void Complete() { Complete(plan_); }
+
+  std::vector<std::pair<uint64_t, int64_t>> Rows() const {
+    std::vector<std::pair<uint64_t, int64_t>> rows;
+    for (const PlannedChunk& chunk : plan_.chunks) rows.emplace_back(chunk.sequence->id, chunk.rows);
+    return rows;
+  }
+
+  using RowList = std::vector<std::pair<uint64_t, int64_t>>;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;
+  BatchPlan plan_;
+  uint64_t last_id_ = 0;
+};
+
+TEST_F(SchedulerTest, CutsAPromptIntoChunks) {
+  Start(64, {.max_batch_rows = 100, .prefill_chunk = 30});
+  Sequence& sequence = Add(70);
+  for (const int64_t first : {0, 30, 60}) {
+    ASSERT_TRUE(Next());
+    EXPECT_EQ(plan_.phase, Phase::kPrefill);
+    ASSERT_EQ(plan_.chunks.size(), 1u);
+    EXPECT_EQ(plan_.chunks[0].first_position, first);
+    EXPECT_FALSE(Next(plan_.phase)) << "a sequence is in one micro-batch at a time";
+    Complete(plan_);
+  }
+  EXPECT_EQ(sequence.computed, 70);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.phase, Phase::kDecode);
+}
+
+TEST_F(SchedulerTest, FillsAMicroBatchInOrderOfArrival) {
+  Start(64, {.max_batch_rows = 50, .prefill_chunk = 30});
+  Add(40);
+  Add(40);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 30}, {2, 20}}));
+}
+
+TEST_F(SchedulerTest, DecodeAndPrefillTakeOneMicroBatchEach) {
+  Start(64);
+  Add(20);
+  ASSERT_TRUE(Next());
+  Complete();
+  Add(20);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.phase, Phase::kDecode);
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(plan_.phase, Phase::kPrefill);
+}
+
+TEST_F(SchedulerTest, ALoneMicroBatchAlternates) {
+  Start(64, {.prefill_chunk = 10});
+  Add(1);
+  ASSERT_TRUE(Next());
+  Complete();
+  Add(100);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Next());
+    EXPECT_EQ(plan_.phase, Phase::kPrefill);
+    Complete();
+    ASSERT_TRUE(Next());
+    EXPECT_EQ(plan_.phase, Phase::kDecode);
+    Complete();
+  }
+}
+
+TEST_F(SchedulerTest, SplitsManyDecodingSequences) {
+  Start(64, {.split_rows = 2});
+  for (int i = 0; i < 5; ++i) Add(1);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 1}, {2, 1}, {3, 1}}));
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(Rows(), (RowList{{4, 1}, {5, 1}}));
+}
+
+TEST_F(SchedulerTest, KeepsFewDecodingSequencesTogether) {
+  Start(64, {.split_rows = 3});
+  for (int i = 0; i < 5; ++i) Add(1);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.chunks.size(), 5u);
+}
+
+TEST_F(SchedulerTest, AdmitsOnlyWhatFitsAndKeepsTheOrder) {
+  Start(4);
+  Add(40);  // 3 pages
+  Add(40);
+  Add(1);  // would fit, but comes after one that does not
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(scheduler_->running(), 1);
+  EXPECT_EQ(scheduler_->waiting(), 2);
+}
+
+TEST_F(SchedulerTest, RespectsTheLimitOfRunningSequences) {
+  Start(64, {.max_running = 2});
+  for (int i = 0; i < 3; ++i) Add(1);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(scheduler_->running(), 2);
+  Complete();
+  scheduler_->Remove(*sequences_[0]);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{2, 1}, {3, 1}}));
+}
+
+TEST_F(SchedulerTest, ComputesOnlyWhatIsNotShared) {
+  Start(64);
+  Add(40, 0);
+  ASSERT_TRUE(Next());
+  Complete();
+  Sequence& second = Add(50, 0);
+  ASSERT_TRUE(Next(Phase::kDecode));
+  ASSERT_EQ(plan_.chunks.size(), 1u);
+  EXPECT_EQ(plan_.chunks[0].first_position, 32);
+  EXPECT_EQ(plan_.chunks[0].rows, 18);
+  EXPECT_EQ(second.cached_tokens, 32);
+  EXPECT_EQ(scheduler_->counters().prefix_hits, 32u);
+  EXPECT_EQ(scheduler_->counters().prefix_queries, 90u);
+}
+
+TEST_F(SchedulerTest, AlwaysComputesTheLastToken) {
+  Start(64);
+  Add(32, 0);
+  ASSERT_TRUE(Next());
+  Complete();
+  scheduler_->Remove(*sequences_[0]);
+  Sequence& second = Add(32, 0);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(second.computed, 16);
+}
+
+TEST_F(SchedulerTest, SharesNothingThatWantsEveryRow) {
+  Start(64);
+  Add(40, 0);
+  ASSERT_TRUE(Next());
+  Complete();
+  scheduler_->Remove(*sequences_[0]);
+  Add(40, 0).share_prefix = false;
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.chunks[0].first_position, 0);
+}
+
+TEST_F(SchedulerTest, PreemptsTheYoungestWhichWaitsFirst) {
+  Start(4);
+  Add(15);
+  Add(15);
+  Sequence& third = Add(1);
+  third.paused = true;
+  ASSERT_TRUE(Next());
+  Complete();  // each of 1 and 2 is now 16 tokens long
+  ASSERT_EQ(scheduler_->running(), 2);
+  ASSERT_TRUE(Next());
+  Complete();
+  for (int i = 0; i < 16; ++i) {  // up to 32 tokens computed, in two pages each
+    ASSERT_TRUE(Next());
+    Complete();
+  }
+  ASSERT_EQ(cache_->free_pages(), 0);
+  ASSERT_TRUE(Next());  // the third page: 2 gives way
+  EXPECT_EQ(Rows(), (RowList{{1, 1}}));
+  EXPECT_EQ(scheduler_->counters().preemptions, 1u);
+  EXPECT_EQ(sequences_[1]->computed, 0);
+  EXPECT_TRUE(sequences_[1]->pages.empty());
+  Complete();
+  scheduler_->Remove(*sequences_[0]);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.chunks[0].sequence, sequences_[1].get()) << "ahead of what arrived later";
+}
+
+TEST_F(SchedulerTest, DoesNotPreemptWhatIsInFlight) {
+  Start(5, {.split_rows = 1});
+  Add(31);
+  Add(31);
+  ASSERT_TRUE(Next());
+  Complete();
+  std::vector<int32_t> last_free_page;
+  ASSERT_TRUE(cache_->Extend(last_free_page));
+  ASSERT_TRUE(Next());
+  ASSERT_EQ(Rows(), (RowList{{1, 1}}));
+  const BatchPlan first = plan_;
+  ASSERT_TRUE(Next(Phase::kDecode));
+  ASSERT_EQ(Rows(), (RowList{{2, 1}}));
+  Complete(first);
+  // 1 needs a third page; 2 holds what there is, but is in flight, so 1 itself must give way.
+  EXPECT_FALSE(Next(Phase::kDecode));
+  EXPECT_TRUE(sequences_[1]->in_flight);
+  EXPECT_EQ(sequences_[1]->pages.size(), 2u);
+}
+
+TEST_F(SchedulerTest, LeavesPausedSequencesAlone) {
+  Start(64);
+  Sequence& sequence = Add(20);
+  sequence.paused = true;
+  EXPECT_FALSE(Next());
+  sequence.paused = false;
+  EXPECT_TRUE(Next());
+}
+
+TEST_F(SchedulerTest, DiscardedRowsAreComputedAgain) {
+  Start(64);
+  Add(20);
+  ASSERT_TRUE(Next());
+  scheduler_->Discard(plan_.chunks[0]);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(plan_.chunks[0].first_position, 0);
+  EXPECT_EQ(plan_.chunks[0].rows, 20);
+}
+
+TEST_F(SchedulerTest, RemovalFreesPages) {
+  Start(8);
+  Sequence& sequence = Add(100);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(cache_->used_pages(), 7);
+  Complete();
+  scheduler_->Remove(sequence);
+  EXPECT_EQ(cache_->used_pages(), 0);
+}
+
+// Whatever arrives, everything ends, in a cache far too small, over two micro-batches.
+TEST_F(SchedulerTest, EverySequenceEndsUnderPressure) {
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    sequences_.clear();
+    last_id_ = 0;
+    Start(12, {.max_batch_rows = 40, .prefill_chunk = 24, .max_running = 6, .split_rows = 1});
+    struct InFlight {
+      bool busy = false;
+      BatchPlan plan;
+    } slots[2];
+    std::vector<int64_t> goal;
+    for (int i = 0; i < 30; ++i) {
+      const int64_t tokens = 1 + random() % 90;
+      Add(tokens, static_cast<int32_t>(random() % 2));
+      goal.push_back(tokens + 1 + random() % 90);  // at most 180 of the 192 positions
+    }
+    size_t ended = 0;
+    for (int step = 0; ended < sequences_.size(); ++step) {
+      ASSERT_LT(step, 100000) << "no progress with seed " << seed;
+      const int slot = static_cast<int>(random() % 2);
+      InFlight &mine = slots[slot], &other = slots[1 - slot];
+      if (!mine.busy) {
+        mine.busy = scheduler_->Next(
+            other.busy ? std::optional(other.plan.phase) : std::nullopt, mine.plan);
+        continue;
+      }
+      mine.busy = false;
+      for (const PlannedChunk& chunk : mine.plan.chunks) {
+        Sequence& sequence = *chunk.sequence;
+        scheduler_->Complete(chunk);
+        if (sequence.pending() > 0) continue;
+        if (std::ssize(sequence.tokens) == goal[sequence.id - 1]) {
+          scheduler_->Remove(sequence);
+          ++ended;
+        } else {
+          sequence.tokens.push_back(static_cast<int32_t>(random() % 1000));
+        }
+      }
+    }
+    EXPECT_EQ(cache_->used_pages(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::router
