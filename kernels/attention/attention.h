@@ -1,11 +1,23 @@
 #pragma once
 
 // Causal attention over a paged KV cache: prefill and decode are the same operation (a sequence
-// brings any number of query rows), GQA and MQA, optional sliding window. Definition:
-// docs/arithmetic.md ("Attention"): keys in blocks of 64 absolute positions, each block gives
-// (max, sum, weighted values), blocks merge in ascending order, fully masked blocks are skipped;
-// q.k sums ascending over the head dimension. So a row's result does not depend on the chunk it
-// came in, the batch, the page order or the thread count.
+// brings any number of query rows), GQA and MQA, optional sliding window.
+//
+// Definition, for one row and query head. Visible positions fall into blocks of kBlockPositions
+// absolute positions; a block without a visible position is skipped. In a block, over its visible
+// positions j:
+//   score[j]  = (acc = fma(q[d], k[j][d], acc) for d ascending, from 0) * scale
+//   max       = max of score[j]
+//   weight[j] = Exp(score[j] - max)
+//   sum       = 16-lane sum of weight[j], lane j mod 16 (docs/arithmetic.md, "Other reductions")
+//   value[d]  = acc = fma(weight[j], v[j][d], acc) for j ascending, from 0
+// The first block is the state; each further block, ascending, is merged into it: with
+// m = max(state.max, max), a = Exp(state.max - m), b = Exp(max - m):
+//   state.sum = fma(state.sum, a, sum * b)    state.value[d] = fma(state.value[d], a, value[d] * b)
+// and the output is state.value[d] / state.sum, rounded to bf16 where that is the output type.
+// So a row's result does not depend on the chunk it came in, the batch, the page order or the
+// thread count. All in fp32; only stored keys and values are rounded in class bf16. A score of NaN
+// or +inf makes that row's head NaN and no other.
 
 #include <cstdint>
 #include <span>
@@ -21,6 +33,7 @@ namespace switchyard::kernels {
 // (rounded when stored) in class bf16.
 struct KvLayout {
   static constexpr int64_t kPagePositions = 16;
+  static constexpr int64_t kBlockPositions = 64;
   DType type = DType::kFloat32;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
@@ -49,7 +62,8 @@ struct StoreKvArgs {
   int64_t row_stride = 0;
 };
 
-// Writes the rows' keys and values into the pages. Must come before Attention of the same rows.
+// Writes the rows' keys and values into the pages. Must come before Attention of the same rows. No
+// two sequences of a call may share a page that is written.
 void StoreKv(const StoreKvArgs& args, ThreadPool& pool);
 
 struct AttentionArgs {
@@ -58,14 +72,19 @@ struct AttentionArgs {
   std::span<const AttentionSequence> sequences;
   const float* q = nullptr;  // [rows][heads * head_dim] after rope, `q_stride` floats apart
   int64_t q_stride = 0;
-  int64_t heads = 0;         // a multiple of layout.kv_heads; head h reads kv head h / (heads / kv_heads)
-  float scale = 0;           // multiplies q.k, usually head_dim^-1/2
+  int64_t heads = 0;  // a multiple of layout.kv_heads; head h reads kv head h / (heads / kv_heads)
+  float scale = 0;    // multiplies q.k, usually head_dim^-1/2
   int64_t window = 0;
-  void* output = nullptr;    // [rows][heads * head_dim] dense, of `output_type`
+  void* output = nullptr;  // [rows][heads * head_dim] dense, of `output_type`
   DType output_type = DType::kFloat32;
 };
 
+// Scratch belongs to the calling thread and grows to the largest call seen, then stays: no
+// allocation in the steady state. A few sequences with long contexts are also cut over their
+// blocks, so that one sequence keeps all threads busy.
 void Attention(const AttentionArgs& args, ThreadPool& pool);
+
+// The scalar truth, single-threaded, straight from the definition.
 void AttentionReference(const AttentionArgs& args);
 
 }  // namespace switchyard::kernels

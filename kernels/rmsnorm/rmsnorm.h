@@ -1,7 +1,10 @@
 #pragma once
 
-// y = x * rsqrt(mean(x^2) + eps) * weight, row by row. The mean of squares is the 16-lane sum of
-// docs/arithmetic.md ("Other reductions").
+// y = x * rsqrt(mean(x^2) + eps) * weight, row by row.
+//
+// Definition: the sum of squares is the 16-lane sum of docs/arithmetic.md ("Other reductions"),
+// lane i mod 16 taking fma(x[i], x[i], lane); scale = Rsqrt(sum / width + eps); y[i] = (x[i] *
+// scale) * weight[i], in fp32, rounded to bf16 last where that is the output type.
 
 #include <cstdint>
 

@@ -3,6 +3,11 @@
 // Rotary position embedding, half-split layout (element i pairs with i + rotary_dim / 2), as
 // transformers applies it to Llama and Mixtral. Frequencies are computed once, as transformers
 // does, from the rope kind of the model.
+//
+// Definition: angle = fp32(position) * inverse_frequency[i], one fp32 product as in transformers
+// (so its rounding far out is transformers' too); c = cos(angle) * attention_factor and s likewise
+// (SinCos of kernels/base/math.h); then x[i] = x[i] c - x[j] s and x[j] = x[j] c + x[i] s with
+// j = i + rotary_dim / 2, each product and each sum rounded.
 
 #include <cstdint>
 #include <vector>

@@ -4,13 +4,22 @@
 // tie). Otherwise Gumbel-max over the kept set: arg-max of processed logit + Gumbel noise, noise
 // from Philox keyed by (seed, position, token id). No order of summation, so the result is the same
 // over vocabulary shards, batches and devices (docs/arithmetic.md, "Sampling").
-// Kept set, in transformers' order and semantics: temperature, top-k, top-p.
+// Kept set, in transformers' order and semantics: temperature (logit / temperature in fp32), top-k,
+// top-p (kept_set.h).
+//
+// Noise of token t: Philox4x32-10 with key = seed (low word first) and counter = (t / 4, position
+// low word, position high word, 0) gives four words; word r = t mod 4 of them. With v = (fp32(r) +
+// 0.5) * 2^-32 and its complement c = (fp32(2^32 - 1 - r) + 0.5) * 2^-32, the exponential variate
+// is E = v + 0.5 v v where v < 2^-12, else -Log(c); the noise is -Log(E), between -3.2 and 22.9.
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
 namespace switchyard::kernels {
+
+// Temperatures below this choose greedily.
+constexpr float kGreedyTemperature = 1e-5f;
 
 struct SamplingParameters {
   float temperature = 1.0f;  // 0 is greedy
@@ -26,7 +35,8 @@ struct SamplingWorkspace {
   std::vector<int32_t> order;
 };
 
-// `position`: absolute index of the token being chosen. Fails (-1) when a logit is NaN.
+// `position`: absolute index of the token being chosen. Fails (-1) when a logit is NaN or +inf, or
+// all are -inf. No allocation once the workspace has grown.
 int32_t SampleToken(std::span<const float> logits, const SamplingParameters& parameters,
                     int64_t position, SamplingWorkspace& workspace);
 
@@ -39,7 +49,8 @@ struct TokenLogprob {
 };
 
 // Natural-log probabilities of the raw logits (before temperature and kept set): of `token`, its
-// 0-based rank, and of the `top` most likely tokens, best first, ties by lowest id.
+// 0-based rank, and of the `top` most likely tokens, best first, ties by lowest id. -inf for
+// impossible tokens. Where SampleToken would fail the log probability is NaN and `top` empty.
 struct LogprobResult {
   float logprob = 0;
   int32_t rank = 0;

@@ -1,0 +1,305 @@
+// Attention at one CPU level: included by attention_{scalar,avx2,avx512}.cc only (simd.h says how).
+
+#include <cstdint>
+
+#include "kernels/attention/attention_kernel.h"
+#include "kernels/base/simd.h"
+
+namespace switchyard::kernels::SWITCHYARD_SIMD {
+
+constexpr int64_t kPage = KvLayout::kPagePositions;
+constexpr int64_t kBlock = KvLayout::kBlockPositions;
+constexpr int64_t kBlockPages = kBlock / kPage;
+constexpr float kMinusInfinity = -__builtin_inff();
+
+// Accumulators that fit the registers beside their operands.
+#if defined(SWITCHYARD_SIMD_AVX512)
+constexpr int kAccumulators = 24;
+#else
+constexpr int kAccumulators = 6;
+#endif
+
+// Queries that are computed together, so that each loaded key and value serves all of them.
+constexpr int kMaxQueries = 6;
+
+SWITCHYARD_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SWITCHYARD_INLINE int64_t Larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+SWITCHYARD_INLINE F32x16 LoadElements(const float* p) { return Load(p); }
+SWITCHYARD_INLINE F32x16 LoadElements(const uint16_t* p) { return LoadBf16(p); }
+SWITCHYARD_INLINE F32x16 LoadSomeElements(const float* p, int64_t count) {
+  return LoadPartial(p, count);
+}
+SWITCHYARD_INLINE F32x16 LoadSomeElements(const uint16_t* p, int64_t count) {
+  return LoadBf16Partial(p, count);
+}
+
+// One block of one kv head. Pages outside [first_page, end_page) are not read.
+template <typename T>
+struct BlockPages {
+  const T* keys[kBlockPages];
+  const T* values[kBlockPages];
+  int64_t first_page;
+  int64_t end_page;
+};
+
+// Queries [0, count) with the positions of the block, [first, last], that each sees.
+struct Queries {
+  int64_t count;
+  const float* q[kMaxQueries];
+  int64_t first[kMaxQueries];
+  int64_t last[kMaxQueries];
+  float* record[kMaxQueries];
+};
+
+// Scores of Q queries with the keys of P pages.
+template <typename T, int Q, int P>
+SWITCHYARD_INLINE void ScorePages(const Queries& queries, const T* const* keys, int64_t head_dim,
+                                  float scale, float (*scores)[kBlock], int64_t position) {
+  F32x16 sum[Q][P];
+  for (int i = 0; i < Q; ++i) {
+    for (int p = 0; p < P; ++p) sum[i][p] = F32x16(0.0f);
+  }
+  for (int64_t d = 0; d < head_dim; ++d) {
+    F32x16 key[P];
+    for (int p = 0; p < P; ++p) key[p] = LoadElements(keys[p] + d * kPage);
+    for (int i = 0; i < Q; ++i) {
+      const F32x16 q(queries.q[i][d]);
+      for (int p = 0; p < P; ++p) sum[i][p] = Fma(q, key[p], sum[i][p]);
+    }
+  }
+  for (int i = 0; i < Q; ++i) {
+    for (int p = 0; p < P; ++p) {
+      Store(sum[i][p] * F32x16(scale), scores[i] + position + p * kPage);
+    }
+  }
+}
+
+template <typename T, int Q>
+void Score(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim, float scale,
+           float (*scores)[kBlock]) {
+  constexpr int kTogether = kAccumulators / Q < 4 ? kAccumulators / Q : 4;
+  int64_t page = pages.first_page;
+  for (; page + kTogether <= pages.end_page; page += kTogether) {
+    ScorePages<T, Q, kTogether>(queries, pages.keys + page, head_dim, scale, scores, page * kPage);
+  }
+  for (; page < pages.end_page; ++page) {
+    ScorePages<T, Q, 1>(queries, pages.keys + page, head_dim, scale, scores, page * kPage);
+  }
+}
+
+// Turns the scores of one query into weights; those of positions that it does not see become 0.
+template <typename T>
+SWITCHYARD_INLINE void Weigh(const BlockPages<T>& pages, int64_t first, int64_t last, float* scores,
+                             float* record) {
+  for (int64_t j = pages.first_page * kPage; j < first; ++j) scores[j] = kMinusInfinity;
+  for (int64_t j = last + 1; j < pages.end_page * kPage; ++j) scores[j] = kMinusInfinity;
+  F32x16 largest(kMinusInfinity);
+  for (int64_t page = pages.first_page; page < pages.end_page; ++page) {
+    largest = Max(Load(scores + page * kPage), largest);
+  }
+  // A NaN may be lost here; its own weight, and with it the sum, is NaN all the same.
+  const float max = ReduceMax(largest);
+  F32x16 sum(0.0f);
+  for (int64_t page = pages.first_page; page < pages.end_page; ++page) {
+    const F32x16 weight = Exp(Load(scores + page * kPage) - F32x16(max));
+    Store(weight, scores + page * kPage);
+    sum = sum + weight;
+  }
+  record[kRecordMax] = max;
+  record[kRecordSum] = ReduceAdd(sum);
+}
+
+// Adds weight * value over positions [first, last] to 16 * N elements of the records of Q queries,
+// from `begin`. With `partial` the last of them lie beyond head_dim and are not read.
+template <typename T, int Q, int N, bool partial>
+SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const BlockPages<T>& pages,
+                                  const float (*weights)[kBlock], int64_t first, int64_t last,
+                                  int64_t head_dim, int64_t begin) {
+  F32x16 sum[Q][N];
+  for (int i = 0; i < Q; ++i) {
+    const float* record = queries.record[start + i] + kRecordValue + begin;
+    for (int n = 0; n < N; ++n) sum[i][n] = Load(record + 16 * n);
+  }
+  for (int64_t j = first; j <= last;) {
+    const int64_t page = j / kPage;
+    const int64_t end = Smaller((page + 1) * kPage, last + 1);
+    const T* row = pages.values[page] + j % kPage * head_dim + begin;
+    for (; j < end; ++j, row += head_dim) {
+      F32x16 value[N];
+      for (int n = 0; n < N; ++n) {
+        value[n] =
+            partial ? LoadSomeElements(row + 16 * n, head_dim - begin) : LoadElements(row + 16 * n);
+      }
+      for (int i = 0; i < Q; ++i) {
+        const F32x16 weight(weights[start + i][j]);
+        for (int n = 0; n < N; ++n) sum[i][n] = Fma(weight, value[n], sum[i][n]);
+      }
+    }
+  }
+  for (int i = 0; i < Q; ++i) {
+    float* record = queries.record[start + i] + kRecordValue + begin;
+    for (int n = 0; n < N; ++n) Store(sum[i][n], record + 16 * n);
+  }
+}
+
+template <typename T, int Q>
+void AddValues(const Queries& queries, int start, const BlockPages<T>& pages,
+               const float (*weights)[kBlock], int64_t first, int64_t last, int64_t head_dim) {
+  if (first > last) return;
+  constexpr int kTogether = kAccumulators / Q < 4 ? kAccumulators / Q : 4;
+  int64_t d = 0;
+  for (; d + 16 * kTogether <= head_dim; d += 16 * kTogether) {
+    AddColumns<T, Q, kTogether, false>(queries, start, pages, weights, first, last, head_dim, d);
+  }
+  for (; d + 16 <= head_dim; d += 16) {
+    AddColumns<T, Q, 1, false>(queries, start, pages, weights, first, last, head_dim, d);
+  }
+  if (d < head_dim) {
+    AddColumns<T, Q, 1, true>(queries, start, pages, weights, first, last, head_dim, d);
+  }
+}
+
+// Values of Q queries whose visible positions overlap: what each alone sees before the common ones,
+// the common ones together, what each alone sees after, so that every sum is in ascending order.
+template <typename T, int Q>
+void AddAllValues(const Queries& queries, const BlockPages<T>& pages,
+                  const float (*weights)[kBlock], int64_t head_dim) {
+  // Rows ascend, and with them both ends of what they see.
+  const int64_t common_first = queries.first[Q - 1], common_last = queries.last[0];
+  const bool overlap = common_first <= common_last;
+  for (int i = 0; i < Q; ++i) {
+    for (int64_t d = 0; d < head_dim; d += 16) {
+      Store(F32x16(0.0f), queries.record[i] + kRecordValue + d);
+    }
+    const int64_t last = overlap ? common_first - 1 : queries.last[i];
+    AddValues<T, 1>(queries, i, pages, weights, queries.first[i], last, head_dim);
+  }
+  if (!overlap) return;
+  AddValues<T, Q>(queries, 0, pages, weights, common_first, common_last, head_dim);
+  for (int i = 0; i < Q; ++i) {
+    AddValues<T, 1>(queries, i, pages, weights, common_last + 1, queries.last[i], head_dim);
+  }
+}
+
+template <typename T, int Q>
+void AttendQueries(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim,
+                   float scale) {
+  alignas(64) float weights[Q][kBlock];
+  Score<T, Q>(queries, pages, head_dim, scale, weights);
+  for (int i = 0; i < Q; ++i) {
+    Weigh(pages, queries.first[i], queries.last[i], weights[i], queries.record[i]);
+  }
+  AddAllValues<T, Q>(queries, pages, weights, head_dim);
+}
+
+template <typename T>
+void AttendSome(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim, float scale) {
+  switch (queries.count) {
+    case 1:
+      return AttendQueries<T, 1>(queries, pages, head_dim, scale);
+    case 2:
+      return AttendQueries<T, 2>(queries, pages, head_dim, scale);
+    case 3:
+      return AttendQueries<T, 3>(queries, pages, head_dim, scale);
+    case 4:
+      return AttendQueries<T, 4>(queries, pages, head_dim, scale);
+    default:
+      return AttendQueries<T, 6>(queries, pages, head_dim, scale);
+  }
+}
+
+// How many of the `left` queries go together: never leaves a single one behind a full group.
+SWITCHYARD_INLINE int64_t GroupSize(int64_t left) {
+  if (left >= 9 || left == 6) return 6;
+  if (left >= 7) return 4;
+  return left == 5 ? 3 : left;
+}
+
+template <typename T>
+BlockPages<T> LocateBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
+                          int64_t first, int64_t last) {
+  const int64_t head_elements = 2 * args.layout.head_dim * kPage;
+  const T* cache = static_cast<const T*>(args.cache);
+  BlockPages<T> pages;
+  pages.first_page = first / kPage;
+  pages.end_page = last / kPage + 1;
+  for (int64_t page = pages.first_page; page < pages.end_page; ++page) {
+    const int64_t id = tile.sequence->pages[block * kBlockPages + page];
+    pages.keys[page] = cache + (id * args.layout.kv_heads + tile.kv_head) * head_elements;
+    pages.values[page] = pages.keys[page] + args.layout.head_dim * kPage;
+  }
+  return pages;
+}
+
+template <typename T>
+void AttendBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
+                 float* records) {
+  const int64_t head_dim = args.layout.head_dim;
+  const int64_t group = args.heads / args.layout.kv_heads;
+  const int64_t origin = block * kBlock;
+  // Positions of the block that the row sees, counted from its origin.
+  const auto first_of = [&](int64_t row) {
+    const int64_t begin = tile.first_position + row - origin + 1 - args.window;
+    return args.window > 0 ? Larger(0, begin) : 0;
+  };
+  const auto last_of = [&](int64_t row) {
+    return Smaller(kBlock - 1, tile.first_position + row - origin);
+  };
+  // Rows that see any of it: they stand in or after the block, and not a window or more behind it.
+  const int64_t begin_row = Larger(0, origin - tile.first_position);
+  int64_t end_row = tile.rows;
+  while (end_row > begin_row && first_of(end_row - 1) >= kBlock) --end_row;
+  if (begin_row >= end_row) return;
+  const BlockPages<T> pages =
+      LocateBlock<T>(args, tile, block, first_of(begin_row), last_of(end_row - 1));
+
+  for (int64_t begin = begin_row * group; begin < end_row * group;) {
+    Queries queries;
+    queries.count = GroupSize(end_row * group - begin);
+    for (int64_t i = 0; i < queries.count; ++i) {
+      const int64_t row = (begin + i) / group;
+      const int64_t head = tile.kv_head * group + (begin + i) % group;
+      queries.q[i] = args.q + (tile.batch_row + row) * args.q_stride + head * head_dim;
+      queries.first[i] = first_of(row);
+      queries.last[i] = last_of(row);
+      queries.record[i] = records + (begin + i) * RecordFloats(head_dim);
+    }
+    AttendSome(queries, pages, head_dim, args.scale);
+    begin += queries.count;
+  }
+}
+
+void AttendBlockOfType(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
+                       float* records) {
+  if (args.layout.type == DType::kFloat32) {
+    AttendBlock<float>(args, tile, block, records);
+  } else {
+    AttendBlock<uint16_t>(args, tile, block, records);
+  }
+}
+
+void Merge(const float* block, int64_t head_dim, float* state) {
+  const float max = state[kRecordMax] < block[kRecordMax] ? block[kRecordMax] : state[kRecordMax];
+  const float a = Exp(state[kRecordMax] - max), b = Exp(block[kRecordMax] - max);
+  state[kRecordMax] = max;
+  state[kRecordSum] = Fma(state[kRecordSum], a, block[kRecordSum] * b);
+  for (int64_t d = kRecordValue; d < kRecordValue + head_dim; d += 16) {
+    Store(Fma(Load(state + d), F32x16(a), Load(block + d) * F32x16(b)), state + d);
+  }
+}
+
+void Finish(const float* state, int64_t head_dim, DType type, void* output) {
+  const F32x16 sum(state[kRecordSum]);
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const F32x16 value = Load(state + kRecordValue + d) / sum;
+    const int64_t count = Smaller(16, head_dim - d);
+    if (type == DType::kFloat32) {
+      StorePartial(value, static_cast<float*>(output) + d, count);
+    } else {
+      StoreBf16Partial(value, static_cast<uint16_t*>(output) + d, count);
+    }
+  }
+}
+
+}  // namespace switchyard::kernels::SWITCHYARD_SIMD

@@ -1,0 +1,106 @@
+#include "kernels/sampling/sampling.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "kernels/base/math.h"
+#include "kernels/base/thread_pool.h"
+#include "kernels/sampling/kept_set.h"
+#include "kernels/sampling/philox.h"
+
+namespace switchyard::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int32_t kGroup = 4;  // tokens that share one call of the generator
+
+std::array<uint32_t, 4> RandomWords(uint64_t seed, int64_t position, int32_t group) {
+  const uint64_t place = static_cast<uint64_t>(position);
+  return Philox4x32({static_cast<uint32_t>(group), static_cast<uint32_t>(place),
+                     static_cast<uint32_t>(place >> 32), 0},
+                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+}
+
+// -log(E) with E = -log(1 - v) exponentially distributed, v = (word + 1/2) / 2^32. Small v, which
+// make the large noise that wins, keep their full precision by the series of log.
+float GumbelFromWord(uint32_t word) {
+  constexpr float kScale = 0x1p-32f;
+  const float v = (static_cast<float>(word) + 0.5f) * kScale;
+  const float complement = (static_cast<float>(~word) + 0.5f) * kScale;
+  const float exponential = v < 0x1p-12f ? v + 0.5f * v * v : -Log(complement);
+  return -Log(exponential);
+}
+
+// Never below GumbelFromWord(word): -log(E) <= -log(v), and v >= 2^-(leading zeros + 1).
+float GumbelBound(uint32_t word) {
+  constexpr float kLog2 = 0.6931472f, kSlack = 0.001f;
+  return static_cast<float>(std::countl_zero(word) + 1) * kLog2 + kSlack;
+}
+
+// First of the largest; -1 when a logit is NaN or +inf, or all are -inf.
+int32_t ArgMax(std::span<const float> logits) {
+  int32_t best = -1;
+  float max = -kInfinity;
+  bool valid = true;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    valid &= logits[i] < kInfinity;  // false for NaN too
+    if (logits[i] > max) {
+      max = logits[i];
+      best = static_cast<int32_t>(i);
+    }
+  }
+  return valid ? best : -1;
+}
+
+// The arg-max of value + noise over the kept tokens. The best so far, at first the most likely
+// token, bounds what the noise of another must reach, so that few logarithms are computed.
+int32_t GumbelArgMax(std::span<const float> values, const KeptSet& kept, int32_t likeliest,
+                     uint64_t seed, int64_t position) {
+  const float greatest_noise = GumbelBound(0);
+  int32_t best = likeliest;
+  float best_score = values[likeliest] + GumbelNoise(seed, position, likeliest);
+  const int32_t size = static_cast<int32_t>(values.size());
+  for (int32_t first = 0; first < size; first += kGroup) {
+    const int32_t end = std::min(first + kGroup, size);
+    bool any = false;
+    for (int32_t id = first; id < end; ++id) {
+      any |= values[id] + greatest_noise >= best_score && kept.Contains(values[id], id);
+    }
+    if (!any) continue;
+    const std::array<uint32_t, 4> words = RandomWords(seed, position, first / kGroup);
+    for (int32_t id = first; id < end; ++id) {
+      const uint32_t word = words[id - first];
+      if (values[id] + GumbelBound(word) < best_score) continue;
+      if (!kept.Contains(values[id], id)) continue;
+      const float score = values[id] + GumbelFromWord(word);
+      if (score > best_score || (score == best_score && id < best)) {
+        best = id;
+        best_score = score;
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+float GumbelNoise(uint64_t seed, int64_t position, int32_t token) {
+  return GumbelFromWord(RandomWords(seed, position, token / kGroup)[token % kGroup]);
+}
+
+int32_t SampleToken(std::span<const float> logits, const SamplingParameters& parameters,
+                    int64_t position, SamplingWorkspace& workspace) {
+  SetComputeThreadFloatMode();
+  const int32_t likeliest = ArgMax(logits);
+  if (likeliest < 0 || parameters.temperature < kGreedyTemperature) return likeliest;
+  workspace.processed.resize(logits.size());
+  const std::span<float> values(workspace.processed);
+  for (size_t i = 0; i < logits.size(); ++i) values[i] = logits[i] / parameters.temperature;
+  if (values[likeliest] == kInfinity) return likeliest;  // overflow: no other comes near
+  const KeptSet kept =
+      SelectKept(values, values[likeliest], parameters.top_k, parameters.top_p, workspace.order);
+  return GumbelArgMax(values, kept, likeliest, parameters.seed, position);
+}
+
+}  // namespace switchyard::kernels
