@@ -52,7 +52,8 @@ bool Known(kernels::NumericsClass numerics) {
   switch (numerics) {
     case kernels::NumericsClass::kFp32:
     case kernels::NumericsClass::kBf16:
-    case kernels::NumericsClass::kBf16Amx: return true;
+    case kernels::NumericsClass::kBf16Amx:
+      return true;
   }
   return false;
 }
@@ -61,7 +62,8 @@ bool Known(Direction direction) {
   switch (direction) {
     case Direction::kDispatch:
     case Direction::kCombine:
-    case Direction::kRefusal: return true;
+    case Direction::kRefusal:
+      return true;
   }
   return false;
 }
@@ -69,7 +71,8 @@ bool Known(Direction direction) {
 bool Known(Phase phase) {
   switch (phase) {
     case Phase::kDecode:
-    case Phase::kPrefill: return true;
+    case Phase::kPrefill:
+      return true;
   }
   return false;
 }
@@ -82,7 +85,8 @@ bool Known(Refusal refusal) {
     case Refusal::kExpired:
     case Refusal::kMalformed:
     case Refusal::kDraining:
-    case Refusal::kNotFinite: return true;
+    case Refusal::kNotFinite:
+      return true;
   }
   return false;
 }
@@ -107,10 +111,9 @@ absl::Status CheckEnvelope(std::span<const std::byte> bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("frame header: magic ", absl::Hex(magic), " is not a frame's"));
   }
-  if (const auto version = LoadLittleEndian<uint16_t>(p + at::kVersion);
-      version != kFrameVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("frame header: version ", version,
-                                                      ", this program speaks ", kFrameVersion));
+  if (const auto version = LoadLittleEndian<uint16_t>(p + at::kVersion); version != kFrameVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("frame header: version ", version, ", this program speaks ", kFrameVersion));
   }
   if (LoadLittleEndian<uint64_t>(p + at::kHeaderChecksum) != HeaderChecksum(p)) {
     return absl::DataLossError("frame header: checksum does not match");
@@ -226,17 +229,16 @@ absl::Status CheckDispatch(const FrameHeader& header, std::span<const std::byte>
   }
   const size_t count = metadata.size() / kAssignmentBytes;
   if (count == 0 || count > max_assignments) {
-    return absl::InvalidArgumentError(absl::StrCat("dispatch frame: ", count,
-                                                   " assignments, allowed 1 to ", max_assignments));
+    return absl::InvalidArgumentError(
+        absl::StrCat("dispatch frame: ", count, " assignments, allowed 1 to ", max_assignments));
   }
   for (size_t i = 0; i < count; ++i) {
     const Assignment assignment = DecodeAssignment(metadata, i);
     if (assignment.row >= header.rows || assignment.expert >= experts ||
         !std::isfinite(assignment.weight)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("dispatch frame: assignment ", i, " names row ", assignment.row, " of ",
-                       header.rows, ", expert ", assignment.expert, " of ", experts, ", weight ",
-                       assignment.weight));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "dispatch frame: assignment ", i, " names row ", assignment.row, " of ", header.rows,
+          ", expert ", assignment.expert, " of ", experts, ", weight ", assignment.weight));
     }
   }
   return absl::OkStatus();

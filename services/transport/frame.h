@@ -1,8 +1,8 @@
 #pragma once
 
-// The frame of the data path: a fixed little-endian header, metadata, payload rows. Specified byte
-// by byte in docs/frame.md. A peer's frame is untrusted: DecodeHeader and the Decode*Metadata
-// functions check every count against the slot before anything is used.
+// The frame of the data path: a fixed little-endian header, payload rows, metadata. Specified byte
+// by byte in docs/frame.md. A peer's frame is untrusted: DecodeHeader, the transport (counts
+// against the slot) and CheckDispatch refuse it before anything in it is used.
 
 #include <array>
 #include <cstddef>
@@ -29,12 +29,12 @@ enum class Phase : uint8_t { kDecode = 0, kPrefill = 1 };
 
 enum class Refusal : uint8_t {
   kNone = 0,
-  kNotOwned = 1,        // an expert of the frame is not loaded here
-  kWrongModel = 2,      // digest, weights version or class differ
-  kExpired = 3,         // no time left when it was taken up
-  kMalformed = 4,       // counts, ids or lengths out of range
+  kNotOwned = 1,    // an expert of the frame is not loaded here
+  kWrongModel = 2,  // digest, weights version or class differ
+  kExpired = 3,     // no time left when it was taken up
+  kMalformed = 4,   // counts, ids or lengths out of range
   kDraining = 5,
-  kNotFinite = 6,       // an expert produced NaN or Inf
+  kNotFinite = 6,  // an expert produced NaN or Inf
 };
 
 struct FrameHeader {
@@ -44,22 +44,23 @@ struct FrameHeader {
   Direction direction = Direction::kDispatch;
   Phase phase = Phase::kDecode;
   Refusal refusal = Refusal::kNone;
-  uint64_t sender = 0;              // member id given by the coordinator
+  uint64_t sender = 0;  // member id given by the coordinator
   uint64_t sender_incarnation = 0;
-  uint64_t router_incarnation = 0;  // with batch, layer, micro_batch, attempt: which dispatch this is
+  // These and the part say which dispatch this is.
+  uint64_t router_incarnation = 0;
   uint64_t batch = 0;
   uint32_t layer = 0;
   uint32_t micro_batch = 0;
   uint32_t attempt = 0;
-  uint32_t part = 0;                // a dispatch to one host may need several frames
-  uint64_t training_step = 0;       // 0 in serving
-  uint64_t epoch = 0;               // placement epoch the sender acted on
-  uint32_t slot = 0;                // set by the transport
-  uint32_t time_left_us = 0;        // until the receiver may drop it
-  uint32_t rows = 0;                // payload rows
+  uint32_t part = 0;           // a dispatch to one host may need several frames
+  uint64_t training_step = 0;  // 0 in serving
+  uint64_t epoch = 0;          // placement epoch the sender acted on
+  uint32_t slot = 0;           // set by the transport
+  uint32_t time_left_us = 0;   // until the receiver may drop it
+  uint32_t rows = 0;           // payload rows
   uint32_t row_bytes = 0;
   uint32_t metadata_bytes = 0;
-  uint64_t payload_checksum = 0;    // XXH3 of metadata and payload; 0 when off. Set by the transport
+  uint64_t payload_checksum = 0;  // XXH3 of metadata and payload; 0 when off. Set by the transport
 
   bool operator==(const FrameHeader&) const = default;
 };

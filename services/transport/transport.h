@@ -42,12 +42,13 @@ struct PeerAddress {
 
 enum class ChannelState { kOpening, kOpen, kLost };
 
-// A send slot held by the caller until Send or destruction (which frees it unsent).
+// A send slot held by the caller until Send or destruction (which frees it unsent). Must not
+// outlive its channel.
 class SendSlot {
  public:
   virtual ~SendSlot() = default;
   virtual std::span<std::byte> metadata() = 0;  // layout.metadata_bytes
-  virtual std::span<std::byte> payload() = 0;   // layout.rows * layout.row_bytes
+  virtual std::span<std::byte> payload() = 0;   // layout.rows * layout.row_bytes, 64-byte aligned
 };
 
 // A received frame; the spans live until it is destroyed, which returns the credit. Must not
@@ -57,7 +58,7 @@ class ReceivedFrame {
   virtual ~ReceivedFrame() = default;
   virtual const FrameHeader& header() const = 0;
   virtual std::span<const std::byte> metadata() const = 0;
-  virtual std::span<const std::byte> payload() const = 0;  // header.rows * header.row_bytes
+  virtual std::span<const std::byte> payload() const = 0;  // rows * row_bytes, 64-byte aligned
 };
 
 // Destroying a channel abandons it: nothing is flushed, and no late frame of the peer is seen.
@@ -68,11 +69,14 @@ class Channel {
   virtual const SlotLayout& layout() const = 0;
   virtual ChannelState state() const = 0;
 
+  // Why the channel is kLost; OK in the other states.
+  virtual absl::Status status() const = 0;
+
   // nullptr while no credit is free.
   virtual std::unique_ptr<SendSlot> TryAcquire() = 0;
 
-  // Rings the doorbell. Takes header.{rows, metadata_bytes, ...} from the caller and fills slot,
-  // checksum. Errors: counts above the layout, channel lost.
+  // Rings the doorbell. Takes header.{rows, metadata_bytes, ...} from the caller and fills sender,
+  // sender_incarnation, slot and checksums. Errors: counts above the layout, channel lost.
   virtual absl::Status Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) = 0;
 
   // The next frame that arrived whole and passed the header (and payload) checks; nullptr if none.
@@ -100,11 +104,12 @@ class Transport {
                                                         const SlotLayout& layout,
                                                         uint64_t nonce) = 0;
 
-  // Moves data without blocking; true when something happened.
+  // Moves data without blocking; true when something happened since Progress or Wait last returned.
   virtual bool Progress() = 0;
 
   // Drives progress until something happens (a frame, a credit, a peer opened or lost, Wake) or the
-  // deadline passes: spins briefly, then sleeps on an event.
+  // deadline passes: spins briefly, then sleeps on an event. What happened after Progress or Wait
+  // last returned counts, so a caller that has looked at every channel since then misses nothing.
   virtual void Wait(TimePoint deadline) = 0;
 
   // Ends a Wait in progress, or the next one. The only method for other threads.
