@@ -43,6 +43,12 @@ SWITCHYARD_INLINE F32x16 operator/(F32x16 a, F32x16 b) {
 SWITCHYARD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
+// sum = Fma(a, b, sum), in place: left to itself gcc rotates the registers of a large block of sums
+// until it runs out of them.
+SWITCHYARD_INLINE void MultiplyAdd(F32x16 a, F32x16 b, F32x16& sum) {
+  asm("vfmadd231ps %2, %1, %0" : "+x"(sum.lo) : "x"(a.lo), "x"(b.lo));
+  asm("vfmadd231ps %2, %1, %0" : "+x"(sum.hi) : "x"(a.hi), "x"(b.hi));
+}
 SWITCHYARD_INLINE F32x16 Sqrt(F32x16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 SWITCHYARD_INLINE F32x16 RoundToInteger(F32x16 a) {
   constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;

@@ -35,6 +35,7 @@ SWITCHYARD_INLINE F32x16 operator/(F32x16 a, F32x16 b) { return _mm512_div_ps(a.
 SWITCHYARD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
   return _mm512_fmadd_ps(a.all, b.all, c.all);
 }
+SWITCHYARD_INLINE void MultiplyAdd(F32x16 a, F32x16 b, F32x16& sum) { sum = Fma(a, b, sum); }
 SWITCHYARD_INLINE F32x16 Sqrt(F32x16 a) { return _mm512_sqrt_ps(a.all); }
 SWITCHYARD_INLINE F32x16 RoundToInteger(F32x16 a) {
   return _mm512_roundscale_ps(a.all, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

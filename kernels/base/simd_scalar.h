@@ -59,6 +59,7 @@ SWITCHYARD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
   for (int i = 0; i < 16; ++i) result.lane[i] = std::fma(a.lane[i], b.lane[i], c.lane[i]);
   return result;
 }
+SWITCHYARD_INLINE void MultiplyAdd(F32x16 a, F32x16 b, F32x16& sum) { sum = Fma(a, b, sum); }
 SWITCHYARD_INLINE F32x16 Sqrt(F32x16 a) {
   return Map<F32x16>(a, [](float x) { return std::sqrt(x); });
 }

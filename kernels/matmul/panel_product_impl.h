@@ -18,7 +18,7 @@ struct Fp32Lines {
                                      F32x16* sums) {
     const F32x16 w = Load(reinterpret_cast<const float*>(line));
 #pragma GCC unroll 16
-    for (int row = 0; row < kRows; ++row) sums[row] = Fma(F32x16(x[row][k]), w, sums[row]);
+    for (int row = 0; row < kRows; ++row) MultiplyAdd(F32x16(x[row][k]), w, sums[row]);
   }
 };
 
@@ -32,12 +32,12 @@ struct WidenedBf16Lines {
                                      F32x16* sums) {
     const F32x16 odd = UpperBf16(LoadInt(line));
 #pragma GCC unroll 16
-    for (int row = 0; row < kRows; ++row) sums[row] = Fma(F32x16(x[row][k + 1]), odd, sums[row]);
+    for (int row = 0; row < kRows; ++row) MultiplyAdd(F32x16(x[row][k + 1]), odd, sums[row]);
     // Load the line again instead of keeping it: the sums need the registers.
     asm("" : "+r"(line));
     const F32x16 even = LowerBf16(LoadInt(line));
 #pragma GCC unroll 16
-    for (int row = 0; row < kRows; ++row) sums[row] = Fma(F32x16(x[row][k]), even, sums[row]);
+    for (int row = 0; row < kRows; ++row) MultiplyAdd(F32x16(x[row][k]), even, sums[row]);
   }
 };
 
