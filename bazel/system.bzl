@@ -12,7 +12,7 @@ for them, and //bazel:defs.bzl passes it to every compilation.
 _PACKAGED = {
     "benchmark": (["benchmark"], "benchmark/benchmark.h"),
     "cli11": (["CLI11"], "CLI/CLI.hpp"),
-    "curl": (["libcurl"], "curl/curl.h"),
+    "curl": (["libcurl"], "x86_64-linux-gnu/curl/curl.h"),
     "gmock": (["gmock"], "gmock/gmock.h"),
     "gtest": (["gtest"], "gtest/gtest.h"),
     "gtest_main": (["gmock_main"], "gmock/gmock.h"),
@@ -112,8 +112,10 @@ _BEAST_SOURCE = """\
 """
 
 def _require_header(repository_ctx, header):
-    if not repository_ctx.path("/usr/include/" + header).exists:
-        fail("/usr/include/%s is missing: run scripts/setup" % header)
+    for folder in ["/usr/include/", "/usr/include/x86_64-linux-gnu/"]:
+        if repository_ctx.path(folder + header).exists:
+            return
+    fail("/usr/include/%s is missing: run scripts/setup" % header)
 
 def _pkg_config(repository_ctx, modules):
     result = repository_ctx.execute(["pkg-config", "--libs"] + modules)
