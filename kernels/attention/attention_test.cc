@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/base/bf16.h"
-#include "kernels/testing/levels.h"
+#include "kernels/base/test_levels.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels {
@@ -183,8 +183,8 @@ TEST_P(AttentionShapeTest, EveryLevelAndThreadCountEqualsTheReference) {
   const std::vector<float> expected = batch.Attend<float>(batch.Whole(), nullptr);
   const std::vector<uint16_t> expected_bf16 = batch.Attend<uint16_t>(batch.Whole(), nullptr);
   for (float value : expected) ASSERT_TRUE(std::isfinite(value));
-  for (CpuLevel level : testing::RunnableLevels()) {
-    testing::ScopedCpuLevel scope(level);
+  for (CpuLevel level : RunnableCpuLevels()) {
+    ScopedCpuLevel scope(level);
     for (int threads : {1, 2, 5}) {
       SCOPED_TRACE(::testing::Message() << Name(level) << ", " << threads << " threads");
       ThreadPool pool(threads);
@@ -241,8 +241,8 @@ TEST(AttentionTest, LongDecodeCutOverThreadsEqualsTheReference) {
     batch.Store(batch.Whole(), one);
     const std::vector<Batch::Piece> decode = {{0, 1499, 1}, {1, 2, 1}, {2, 695, 5}};
     const std::vector<float> expected = batch.Attend<float>(decode, nullptr);
-    for (CpuLevel level : testing::RunnableLevels()) {
-      testing::ScopedCpuLevel scope(level);
+    for (CpuLevel level : RunnableCpuLevels()) {
+      ScopedCpuLevel scope(level);
       for (int threads : {1, 2, 3, 8}) {
         ThreadPool pool(threads);
         EXPECT_TRUE(SameBits(batch.Attend<float>(decode, &pool), expected))
@@ -325,8 +325,8 @@ TEST(AttentionTest, NanStaysInItsRowAndHead) {
   clean.Store(clean.Whole(), pool);
   dirty.Store(dirty.Whole(), pool);
   const std::vector<float> expected = clean.Attend<float>(clean.Whole(), &pool);
-  for (CpuLevel level : testing::RunnableLevels()) {
-    testing::ScopedCpuLevel scope(level);
+  for (CpuLevel level : RunnableCpuLevels()) {
+    ScopedCpuLevel scope(level);
     const std::vector<float> actual = dirty.Attend<float>(dirty.Whole(), &pool);
     for (size_t i = 0; i < actual.size(); ++i) {
       if (i / 16 == 80 * 8 + 3) {

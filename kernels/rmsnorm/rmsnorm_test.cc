@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/base/bf16.h"
-#include "kernels/testing/levels.h"
+#include "kernels/base/test_levels.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels {
@@ -40,8 +40,8 @@ TEST(RmsNormTest, EveryLevelAndThreadCountEqualsTheReference) {
     std::vector<uint16_t> expected_bf16(x.size());
     RmsNormReference(Args(c, x, weight, DType::kFloat32, expected.data()));
     RmsNormReference(Args(c, x, weight, DType::kBfloat16, expected_bf16.data()));
-    for (CpuLevel level : testing::RunnableLevels()) {
-      testing::ScopedCpuLevel scope(level);
+    for (CpuLevel level : RunnableCpuLevels()) {
+      ScopedCpuLevel scope(level);
       for (int threads : {1, 3}) {
         SCOPED_TRACE(::testing::Message() << Name(level) << ", " << threads << " threads, "
                                           << c.rows << " x " << c.width);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "bazel/fixtures/fixtures.h"
-#include "kernels/testing/levels.h"
+#include "kernels/base/test_levels.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels {
@@ -51,8 +51,8 @@ TEST(RopeTest, EveryLevelAndThreadCountEqualsTheReference) {
     };
     std::vector<float> expected = x;
     RopeReference(args(expected));
-    for (CpuLevel level : testing::RunnableLevels()) {
-      testing::ScopedCpuLevel scope(level);
+    for (CpuLevel level : RunnableCpuLevels()) {
+      ScopedCpuLevel scope(level);
       for (int threads : {1, 2}) {
         SCOPED_TRACE(::testing::Message() << Name(level) << ", head_dim " << c.head_dim);
         ThreadPool pool(threads);

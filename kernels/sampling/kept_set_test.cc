@@ -13,9 +13,9 @@
 #include "bazel/fixtures/fixtures.h"
 #include "kernels/base/lane_sum.h"
 #include "kernels/base/math.h"
+#include "kernels/base/test_levels.h"
 #include "kernels/sampling/sampling.h"
 #include "kernels/sampling/sum_exp.h"
-#include "kernels/testing/levels.h"
 #include "kernels/testing/tensor_file.h"
 #include "kernels/testing/values.h"
 
@@ -105,8 +105,8 @@ TEST(KeptSetTest, SumExpFollowsItsDefinitionAtEveryLevel) {
         }
         expected += block.Total();
       }
-      for (CpuLevel level : testing::RunnableLevels()) {
-        testing::ScopedCpuLevel scope(level);
+      for (CpuLevel level : RunnableCpuLevels()) {
+        ScopedCpuLevel scope(level);
         EXPECT_EQ(SumExp(values, max, floor), expected) << Name(level) << ", " << size;
       }
     }

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/base/math.h"
+#include "kernels/base/test_levels.h"
 #include "kernels/sampling/philox.h"
-#include "kernels/testing/levels.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels {
@@ -86,8 +86,8 @@ TEST(SampleTokenTest, IsTheSameAtEveryLevel) {
   const std::vector<float> logits = RandomValues(5000, 9, 2.0f);
   for (int64_t position = 0; position < 50; ++position) {
     std::vector<int32_t> tokens;
-    for (CpuLevel level : testing::RunnableLevels()) {
-      testing::ScopedCpuLevel scope(level);
+    for (CpuLevel level : RunnableCpuLevels()) {
+      ScopedCpuLevel scope(level);
       SamplingWorkspace workspace;
       tokens.push_back(SampleToken(logits, {.top_p = 0.95f, .seed = 4}, position, workspace));
     }
