@@ -118,8 +118,9 @@ bool HostConnections::TakeAnswers() {
     if (found == connections_.end() || found->second.nonce != answer.nonce) continue;
     Connection& connection = found->second;
     if (connection.stage != Stage::kRequesting) continue;
-    absl::StatusOr<std::unique_ptr<transport::Channel>> channel = answer.host.status();
-    if (answer.host.ok()) channel = transport_->Open(*answer.host, layout_, answer.nonce);
+    auto channel = answer.host.ok()
+                       ? transport_->Open(*answer.host, layout_, answer.nonce)
+                       : absl::StatusOr<std::unique_ptr<transport::Channel>>(answer.host.status());
     if (!channel.ok()) {
       LogWarning() << "no channel to " << connection.host.name() << ": "
                    << channel.status().message();

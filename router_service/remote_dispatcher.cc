@@ -24,9 +24,8 @@ using transport::Refusal;
 
 // A host that refused an assignment is not asked again for this long, unless a new epoch comes.
 constexpr Duration kRefusalPause = std::chrono::milliseconds(20);
-// A frame without an answer is sent again after this, then after twice as long. An answer to the
-// first still counts, so a slow host costs work but nothing else.
-constexpr Duration kResendAfter = std::chrono::seconds(2);
+// The wait for an answer doubles with each attempt, at most this often.
+constexpr uint32_t kMostDoublings = 3;
 // The longest sleep while assignments wait for credits, owners or connections.
 constexpr Duration kPendingPause = std::chrono::milliseconds(2);
 
@@ -345,7 +344,8 @@ bool RemoteDispatcher::State::SendTo(LayerInFlight& layer, uint64_t member,
     return false;
   }
   layer.SetSent(member, header.part,
-                options.clock->Now() + kResendAfter * (1 << std::min(layer.attempt(), 6u)),
+                options.clock->Now() +
+                    options.resend_after * (1 << std::min(layer.attempt(), kMostDoublings)),
                 assignments);
   std::lock_guard lock(mutex);
   ++counters.frames;

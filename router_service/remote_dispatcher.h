@@ -39,6 +39,9 @@ struct RemoteDispatcherOptions {
   uint32_t top_k = 1;             // most experts of a row
   uint32_t slot_assignments = 512;  // most assignments, and rows, of one frame
   uint32_t slots = 8;             // of one channel, each way
+  // A frame without an answer is sent again after this. An answer to the first still counts, so a
+  // slow host costs work but nothing else.
+  Duration resend_after = std::chrono::seconds(2);
   const Clock* clock = &Clock::Real();
 };
 
