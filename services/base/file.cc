@@ -66,4 +66,10 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t limit)
   return ReadWholeFile(fd.get(), limit, path);
 }
 
+absl::Status WriteWholeFile(const std::string& path, const std::string& content) {
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
+  return WriteExactly(fd.get(), content.data(), content.size(), 0, path);
+}
+
 }  // namespace switchyard

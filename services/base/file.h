@@ -24,4 +24,7 @@ absl::StatusOr<std::string> ReadWholeFile(int fd, size_t limit, const std::strin
 // The same by path.
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t limit);
 
+// Creates or overwrites a file.
+absl::Status WriteWholeFile(const std::string& path, const std::string& content);
+
 }  // namespace switchyard

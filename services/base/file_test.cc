@@ -25,6 +25,14 @@ TEST(FileTest, WritesAndReadsBackRanges) {
   EXPECT_EQ(*ReadWholeFile(path, 10), "helloworld");
 }
 
+TEST(FileTest, WritesWholeFilesOverLongerOnes) {
+  const std::string path = Path("whole");
+  ASSERT_TRUE(WriteWholeFile(path, "a longer text").ok());
+  ASSERT_TRUE(WriteWholeFile(path, "short").ok());
+  EXPECT_EQ(*ReadWholeFile(path, 100), "short");
+  EXPECT_FALSE(WriteWholeFile(path + "/below", "x").ok());
+}
+
 TEST(FileTest, ShortFileIsDataLossNamingIt) {
   const std::string path = Path("short");
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600));

@@ -19,6 +19,7 @@
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/matmul/matmul.h"
 #include "services/model/model_spec.h"
+#include "services/model/tensor_names.h"
 
 namespace switchyard::model {
 
@@ -40,21 +41,30 @@ class Checkpoint {
   const ModelSpec& spec() const;
   const std::string& folder() const;
 
-  // Identity of the model: a hash of the spec, of every tensor's name, type, shape and place, and of
-  // sampled weight bytes. Equal on every host that opened the same files.
+  const TensorNames& names() const;
+
+  // Identity of the model: a hash of config.json, of every tensor's name, type, shape and place,
+  // and of sampled weight bytes. Equal on every host that opened the same files.
   uint64_t digest() const;
 
   // nullptr when there is no such tensor.
   const TensorInfo* Find(std::string_view tensor) const;
 
-  // Reads rows [first_row, first_row + rows) of a 1-D or 2-D tensor, as stored, into `destination`.
+  // Reads rows [first_row, first_row + rows), as stored, into `destination`. A row is an element of
+  // a 1-D tensor and a run of the last dimension of any other, leading dimensions flattened.
   absl::Status ReadRows(std::string_view tensor, int64_t first_row, int64_t rows,
                         void* destination) const;
 
   // Reads a whole tensor and widens or rounds it to fp32. `elements` must be its element count.
   absl::Status ReadFloat32(std::string_view tensor, int64_t elements, float* destination) const;
 
-  // Reads a [n, k] tensor in panel-sized pieces straight into packed form.
+  // Reads a matrix in pieces of a few panels straight into packed form. The pool's threads share
+  // the work; memory beyond the result is a bounded piece for each of them.
+  absl::StatusOr<kernels::PackedMatrix> LoadMatrix(const MatrixSource& source,
+                                                   kernels::NumericsClass numerics,
+                                                   kernels::ThreadPool& pool) const;
+
+  // The same for a whole tensor, which must have the shape [n, k].
   absl::StatusOr<kernels::PackedMatrix> LoadMatrix(std::string_view tensor, int64_t n, int64_t k,
                                                    kernels::NumericsClass numerics,
                                                    kernels::ThreadPool& pool) const;
@@ -70,7 +80,7 @@ using LoadProgress = std::function<void(int64_t bytes_done, int64_t bytes_total)
 
 // Weights of one router worker's layers (everything but the experts).
 struct AttentionWeights {
-  std::vector<float> norm;      // hidden
+  std::vector<float> norm;  // hidden
   kernels::PackedMatrix q, k, v, output;
 };
 struct RouterLayerWeights {

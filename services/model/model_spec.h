@@ -21,13 +21,18 @@ struct RopeSpec {
   double high_frequency_factor = 4.0;  // llama3
   int64_t original_max_positions = 0;  // llama3
   int64_t rotary_dim = 0;              // elements of a head that rotate
+
+  bool operator==(const RopeSpec&) const = default;
 };
 
 struct AttentionSpec {
   int64_t heads = 0;
   int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
-  int64_t sliding_window = 0;  // 0: full attention; else a query sees this many keys, itself included
+  // 0: full attention; else a query sees this many keys, itself included.
+  int64_t sliding_window = 0;
+
+  bool operator==(const AttentionSpec&) const = default;
 };
 
 enum class RouterKind { kSoftmaxTopK };
@@ -37,17 +42,23 @@ struct RouterSpec {
   int64_t experts = 0;
   int64_t top_k = 0;
   bool renormalize = true;
+
+  bool operator==(const RouterSpec&) const = default;
 };
 
 // Dense when `router` is absent; the intermediate width is then the dense layer's.
 struct FfnSpec {
   int64_t intermediate = 0;
   std::optional<RouterSpec> router;
+
+  bool operator==(const FfnSpec&) const = default;
 };
 
 struct LayerSpec {
   AttentionSpec attention;
   FfnSpec ffn;
+
+  bool operator==(const LayerSpec&) const = default;
 };
 
 struct ModelSpec {
@@ -61,16 +72,20 @@ struct ModelSpec {
   RopeSpec rope;
   std::vector<LayerSpec> layers;
 
-  int64_t bos_token = -1;                // -1: none
-  std::vector<int64_t> eos_tokens;       // generation_config.json's win over config.json's
+  int64_t bos_token = -1;           // -1: none
+  std::vector<int64_t> eos_tokens;  // generation_config.json's win over config.json's
 
   // Defaults for sampling from generation_config.json, where it has them.
   std::optional<float> default_temperature;
   std::optional<float> default_top_p;
   std::optional<int64_t> default_top_k;
-  bool default_greedy = false;  // do_sample false or absent does NOT mean greedy over HTTP
+  // do_sample is false. It does NOT mean greedy over HTTP, where a request's own temperature or 1
+  // holds.
+  bool default_greedy = false;
 
   std::vector<int64_t> MoeLayers() const;  // indices of layers with a router, ascending
+
+  bool operator==(const ModelSpec&) const = default;
 };
 
 }  // namespace switchyard::model
