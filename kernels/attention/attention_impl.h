@@ -12,18 +12,23 @@ constexpr int64_t kBlock = KvLayout::kBlockPositions;
 constexpr int64_t kBlockPages = kBlock / kPage;
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// Accumulators that fit the registers beside their operands.
+// Accumulators that fit the registers beside their operands, and queries that are computed
+// together, so that each loaded key and value serves all of them.
 #if defined(SWITCHYARD_SIMD_AVX512)
 constexpr int kAccumulators = 24;
-#else
-constexpr int kAccumulators = 6;
-#endif
-
-// Queries that are computed together, so that each loaded key and value serves all of them.
 constexpr int kMaxQueries = 6;
+#elif defined(SWITCHYARD_SIMD_AVX2)
+constexpr int kAccumulators = 6;
+constexpr int kMaxQueries = 6;
+#else
+constexpr int kAccumulators = 1;
+constexpr int kMaxQueries = 1;
+#endif
 
 SWITCHYARD_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 SWITCHYARD_INLINE int64_t Larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+SWITCHYARD_INLINE void FetchToSecondCache(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 SWITCHYARD_INLINE F32x16 LoadElements(const float* p) { return Load(p); }
 SWITCHYARD_INLINE F32x16 LoadElements(const uint16_t* p) { return LoadBf16(p); }
@@ -34,11 +39,15 @@ SWITCHYARD_INLINE F32x16 LoadSomeElements(const uint16_t* p, int64_t count) {
   return LoadBf16Partial(p, count);
 }
 
-// One block of one kv head. Pages outside [first_page, end_page) are not read.
+// One block of one kv head. Pages outside [first_page, end_page) are not read. While a page is in
+// use, the cache lines at `next_keys` and `next_values`, as many as its own, are fetched: pages lie
+// apart in memory, where the processor does not foresee them.
 template <typename T>
 struct BlockPages {
   const T* keys[kBlockPages];
   const T* values[kBlockPages];
+  const T* next_keys[kBlockPages];
+  const T* next_values[kBlockPages];
   int64_t first_page;
   int64_t end_page;
 };
@@ -54,15 +63,18 @@ struct Queries {
 
 // Scores of Q queries with the keys of P pages.
 template <typename T, int Q, int P>
-SWITCHYARD_INLINE void ScorePages(const Queries& queries, const T* const* keys, int64_t head_dim,
-                                  float scale, float (*scores)[kBlock], int64_t position) {
+SWITCHYARD_INLINE void ScorePages(const Queries& queries, const BlockPages<T>& pages, int64_t page,
+                                  int64_t head_dim, float scale, float (*scores)[kBlock]) {
   F32x16 sum[Q][P];
   for (int i = 0; i < Q; ++i) {
     for (int p = 0; p < P; ++p) sum[i][p] = F32x16(0.0f);
   }
   for (int64_t d = 0; d < head_dim; ++d) {
     F32x16 key[P];
-    for (int p = 0; p < P; ++p) key[p] = LoadElements(keys[p] + d * kPage);
+    for (int p = 0; p < P; ++p) {
+      FetchToSecondCache(pages.next_keys[page + p] + d * kPage);
+      key[p] = LoadElements(pages.keys[page + p] + d * kPage);
+    }
     for (int i = 0; i < Q; ++i) {
       const F32x16 q(queries.q[i][d]);
       for (int p = 0; p < P; ++p) sum[i][p] = Fma(q, key[p], sum[i][p]);
@@ -70,7 +82,7 @@ SWITCHYARD_INLINE void ScorePages(const Queries& queries, const T* const* keys, 
   }
   for (int i = 0; i < Q; ++i) {
     for (int p = 0; p < P; ++p) {
-      Store(sum[i][p] * F32x16(scale), scores[i] + position + p * kPage);
+      Store(sum[i][p] * F32x16(scale), scores[i] + (page + p) * kPage);
     }
   }
 }
@@ -81,10 +93,10 @@ void Score(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim,
   constexpr int kTogether = kAccumulators / Q < 4 ? kAccumulators / Q : 4;
   int64_t page = pages.first_page;
   for (; page + kTogether <= pages.end_page; page += kTogether) {
-    ScorePages<T, Q, kTogether>(queries, pages.keys + page, head_dim, scale, scores, page * kPage);
+    ScorePages<T, Q, kTogether>(queries, pages, page, head_dim, scale, scores);
   }
   for (; page < pages.end_page; ++page) {
-    ScorePages<T, Q, 1>(queries, pages.keys + page, head_dim, scale, scores, page * kPage);
+    ScorePages<T, Q, 1>(queries, pages, page, head_dim, scale, scores);
   }
 }
 
@@ -124,8 +136,11 @@ SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const Block
   for (int64_t j = first; j <= last;) {
     const int64_t page = j / kPage;
     const int64_t end = Smaller((page + 1) * kPage, last + 1);
-    const T* row = pages.values[page] + j % kPage * head_dim + begin;
-    for (; j < end; ++j, row += head_dim) {
+    const int64_t offset = j % kPage * head_dim + begin;
+    const T* row = pages.values[page] + offset;
+    const T* next_row = pages.next_values[page] + offset;
+    for (; j < end; ++j, row += head_dim, next_row += head_dim) {
+      FetchToSecondCache(next_row);
       F32x16 value[N];
       for (int n = 0; n < N; ++n) {
         value[n] =
@@ -195,39 +210,48 @@ void AttendQueries(const Queries& queries, const BlockPages<T>& pages, int64_t h
 
 template <typename T>
 void AttendSome(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim, float scale) {
-  switch (queries.count) {
-    case 1:
-      return AttendQueries<T, 1>(queries, pages, head_dim, scale);
-    case 2:
-      return AttendQueries<T, 2>(queries, pages, head_dim, scale);
-    case 3:
-      return AttendQueries<T, 3>(queries, pages, head_dim, scale);
-    case 4:
-      return AttendQueries<T, 4>(queries, pages, head_dim, scale);
-    default:
-      return AttendQueries<T, 6>(queries, pages, head_dim, scale);
+  if constexpr (kMaxQueries > 1) {
+    switch (queries.count) {
+      case 6:
+        return AttendQueries<T, 6>(queries, pages, head_dim, scale);
+      case 4:
+        return AttendQueries<T, 4>(queries, pages, head_dim, scale);
+      case 3:
+        return AttendQueries<T, 3>(queries, pages, head_dim, scale);
+      case 2:
+        return AttendQueries<T, 2>(queries, pages, head_dim, scale);
+    }
   }
+  AttendQueries<T, 1>(queries, pages, head_dim, scale);
 }
 
-// How many of the `left` queries go together: never leaves a single one behind a full group.
+// How many of the `left` queries go together: 6, 4, 3, 2 or 1, and rarely one alone.
 SWITCHYARD_INLINE int64_t GroupSize(int64_t left) {
-  if (left >= 9 || left == 6) return 6;
-  if (left >= 7) return 4;
-  return left == 5 ? 3 : left;
+  if (left >= 9) return Smaller(6, kMaxQueries);
+  constexpr int64_t kSizes[] = {0, 1, 2, 3, 4, 3, 6, 4, 4};
+  return Smaller(kSizes[left], kMaxQueries);
 }
 
 template <typename T>
 BlockPages<T> LocateBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
                           int64_t first, int64_t last) {
-  const int64_t head_elements = 2 * args.layout.head_dim * kPage;
-  const T* cache = static_cast<const T*>(args.cache);
+  const int64_t page_elements = args.layout.head_dim * kPage;
+  const T* const cache = static_cast<const T*>(args.cache);
+  const auto keys_of = [&](int64_t page) {
+    return cache +
+           (tile.sequence->pages[page] * args.layout.kv_heads + tile.kv_head) * (2 * page_elements);
+  };
+  const int64_t last_position = tile.first_position + tile.rows - 1;
   BlockPages<T> pages;
   pages.first_page = first / kPage;
   pages.end_page = last / kPage + 1;
-  for (int64_t page = pages.first_page; page < pages.end_page; ++page) {
-    const int64_t id = tile.sequence->pages[block * kBlockPages + page];
-    pages.keys[page] = cache + (id * args.layout.kv_heads + tile.kv_head) * head_elements;
-    pages.values[page] = pages.keys[page] + args.layout.head_dim * kPage;
+  for (int64_t p = pages.first_page; p < pages.end_page; ++p) {
+    const int64_t page = block * kBlockPages + p;
+    const int64_t next = Smaller(page + kBlockPages, last_position / kPage);
+    pages.keys[p] = keys_of(page);
+    pages.values[p] = pages.keys[p] + page_elements;
+    pages.next_keys[p] = keys_of(next);
+    pages.next_values[p] = pages.next_keys[p] + page_elements;
   }
   return pages;
 }
