@@ -71,7 +71,7 @@ bool SameModel(const v1::ModelIdentity& a, const v1::ModelIdentity& b) {
 
 std::string Describe(const v1::ModelIdentity& model) {
   return absl::StrCat("model ", absl::Hex(model.digest()), " version ", model.weights_version(),
-                      " class ", Name(static_cast<kernels::NumericsClass>(model.numerics())));
+                      " class ", v1::Numerics_Name(model.numerics()));
 }
 
 }  // namespace
@@ -138,16 +138,16 @@ absl::Status ExpertHost::Drain(TimePoint deadline) {
   impl_->draining.store(true);
   impl_->agent->HeartbeatNow();
   const uint64_t id = impl_->agent->member().id();
-  return impl_->agent
-      ->WaitFor([id](const runtime::PlacementView& view) { return !view.HostIndex(id); },
-                deadline - Clock::Real().Now())
-      .status();
+  const auto not_needed = [id](const runtime::PlacementView& view) {
+    return !view.HostIndex(id) || view.router_workers().empty();
+  };
+  return impl_->agent->WaitFor(not_needed, deadline - Clock::Real().Now()).status();
 }
 
 absl::Status ExpertHost::Impl::Start() {
   ASSIGN_OR_RETURN(auto started,
                    runtime::GrpcServer::Start({.address = options.listen_address,
-                                               .services = {{service_full_name(), this}}}));
+                                               .services = {{v1::ExpertHost::service_full_name(), this}}}));
   server = std::make_unique<runtime::GrpcServer>(std::move(started));
   runtime::MembershipOptions membership;
   membership.coordinator_address = options.coordinator_address;

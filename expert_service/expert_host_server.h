@@ -44,8 +44,9 @@ class ExpertHost {
 
   uint16_t port() const;
 
-  // Asks the coordinator to move the experts elsewhere and waits until no placement names this host,
-  // at most until the deadline; then the host may be destroyed without a re-sent row.
+  // Asks the coordinator to move the experts elsewhere and waits until the placement does not name
+  // this host any more, or no router worker is left, at most until the deadline; then the host may
+  // be destroyed without a re-sent row.
   absl::Status Drain(TimePoint deadline);
 
  private:
