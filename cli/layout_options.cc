@@ -1,0 +1,77 @@
+#include "cli/layout_options.h"
+
+#include <cctype>
+
+#include "absl/strings/str_cat.h"
+
+namespace switchyard::cli {
+
+std::string EnvironmentName(const std::string& flag) {
+  std::string name = "SWITCHYARD_";
+  for (const char c : flag.substr(flag.find_first_not_of('-'))) {
+    name.push_back(c == '-' ? '_' : static_cast<char>(toupper(c)));
+  }
+  return name;
+}
+
+void AddLayoutFlags(CLI::App& app, LayoutOptions& options) {
+  AddFlag(app, "--router-workers", options.router_workers, "Router workers to start")
+      ->check(CLI::Range(1, 64));
+  AddFlag(app, "--expert-hosts", options.expert_hosts, "Expert hosts to start")
+      ->check(CLI::Range(1, 256));
+  AddFlag(app, "--replicas", options.replicas, "Hosts that hold each expert")
+      ->check(CLI::Range(1, 16));
+  AddFlag(app, "--dtype", options.dtype, "Numerics class; auto takes the checkpoint's own type")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  AddFlag(app, "--transport", options.transport,
+          "Data path; ucx picks shared memory, TCP or RDMA by itself, loopback is in-process")
+      ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "loopback"}));
+  app.add_flag("--in-process", options.in_process, "Run every role in this process")
+      ->envname(EnvironmentName("--in-process"));
+  AddFlag(app, "--threads", options.threads, "Compute threads of each role; 0: one per core")
+      ->check(CLI::Range(0, 1024));
+  AddFlag(app, "--stages", options.stages, "Parts that a router worker cuts the layers into")
+      ->check(CLI::Range(1, 64));
+  AddFlag(app, "--prefill-chunk", options.prefill_chunk,
+          "Most prompt tokens of one request in one step")
+      ->check(CLI::Range(1, 1 << 20));
+  AddFlag(app, "--kv-tokens", options.kv_tokens,
+          "Size of the KV cache in tokens; 0: by the memory there is")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+  app.add_flag("--json-logs", options.json_logs, "Log lines as JSON objects")
+      ->envname(EnvironmentName("--json-logs"));
+}
+
+absl::Status CheckLayout(const LayoutOptions& options) {
+  if (options.replicas > options.expert_hosts) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--replicas ", options.replicas, " needs at least as many --expert-hosts, ",
+                     options.expert_hosts, " given"));
+  }
+  if (options.transport == "loopback" && !options.in_process) {
+    return absl::InvalidArgumentError(
+        "--transport loopback connects roles of one process: add --in-process");
+  }
+  return absl::OkStatus();
+}
+
+std::string DescribeNonDefault(const LayoutOptions& options) {
+  const LayoutOptions defaults;
+  std::string text;
+  const auto add = [&text](const char* flag, const auto& value, const auto& standard) {
+    if (value != standard) absl::StrAppend(&text, " ", flag, " ", value);
+  };
+  add("--router-workers", options.router_workers, defaults.router_workers);
+  add("--expert-hosts", options.expert_hosts, defaults.expert_hosts);
+  add("--replicas", options.replicas, defaults.replicas);
+  add("--dtype", options.dtype, defaults.dtype);
+  add("--transport", options.transport, defaults.transport);
+  add("--threads", options.threads, defaults.threads);
+  add("--stages", options.stages, defaults.stages);
+  add("--prefill-chunk", options.prefill_chunk, defaults.prefill_chunk);
+  add("--kv-tokens", options.kv_tokens, defaults.kv_tokens);
+  if (options.in_process) text += " --in-process";
+  return text;
+}
+
+}  // namespace switchyard::cli

@@ -1,0 +1,48 @@
+#pragma once
+
+// The layout flags that serve, eval, bench and chat share: how many of which roles, over what.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace switchyard::cli {
+
+struct LayoutOptions {
+  std::string model;             // checkpoint folder
+  int router_workers = 1;
+  int expert_hosts = 2;
+  int replicas = 1;              // of every expert
+  std::string dtype = "auto";    // auto, fp32, bf16
+  std::string transport = "ucx"; // ucx, ucx-shm, ucx-tcp, loopback
+  bool in_process = false;       // all roles in this process
+  int threads = 0;               // compute threads of each role; 0: as many as there are cores
+  int stages = 1;                // parts that the layers are cut into inside a router worker
+  int prefill_chunk = 512;       // most prompt tokens of one request in a step
+  int64_t kv_tokens = 0;         // KV cache size in tokens; 0: by memory
+  bool json_logs = false;
+};
+
+// Adds the flags, each with an environment twin (SWITCHYARD_EXPERT_HOSTS for --expert-hosts).
+void AddLayoutFlags(CLI::App& app, LayoutOptions& options);
+
+// The same flags on a role's command line and in the banner: what differs from the default.
+std::string DescribeNonDefault(const LayoutOptions& options);
+
+// What the flags cannot check one by one.
+absl::Status CheckLayout(const LayoutOptions& options);
+
+// Adds `--name` with the twin SWITCHYARD_NAME.
+template <typename T>
+CLI::Option* AddFlag(CLI::App& app, const std::string& name, T& value, const std::string& help);
+
+std::string EnvironmentName(const std::string& flag);
+
+template <typename T>
+CLI::Option* AddFlag(CLI::App& app, const std::string& name, T& value, const std::string& help) {
+  return app.add_option(name, value, help)->envname(EnvironmentName(name))->capture_default_str();
+}
+
+}  // namespace switchyard::cli
