@@ -14,7 +14,7 @@ constexpr int64_t kPanel = PackedMatrix::kPanel;
 constexpr int64_t kMaxRows = PanelKernel::kMaxRows;
 
 // Weights that a tile streams: small enough to balance threads, large enough to hide its start.
-constexpr int64_t kTileBytes = 128 * 1024;
+constexpr int64_t kTileBytes = 256 * 1024;
 
 // Fewer row elements than this are prepared faster by one thread than two threads meet.
 constexpr int64_t kSerialElements = 16384;

@@ -15,7 +15,7 @@ constexpr int64_t kMaxRows = PanelKernel::kMaxRows;
 constexpr int64_t kSerialElements = 16384;
 
 // Tiles should be small enough to balance threads and large enough to hide their start.
-constexpr int64_t kTileBytes = 128 * 1024;
+constexpr int64_t kTileBytes = 256 * 1024;
 
 struct Rows {
   const char* data;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/base/bf16.h"
@@ -13,14 +14,57 @@ int64_t LinesOfPanel(NumericsClass numerics, int64_t k) {
   return numerics == NumericsClass::kFp32 ? k : (k + 1) / 2;
 }
 
-float ReadFloat(const void* source, DType type, int64_t index) {
-  return type == DType::kFloat32 ? static_cast<const float*>(source)[index]
-                                 : Bf16ToFloat(static_cast<const uint16_t*>(source)[index]);
+// The words of one row, `line` counted from its start. In memory a pair of bf16 is already a word.
+template <bool kPairs, DType kType>
+uint32_t ReadWord(const char* row, int64_t line) {
+  if constexpr (kType == DType::kFloat32 && kPairs) {
+    float pair[2];
+    std::memcpy(pair, row + line * 8, sizeof(pair));
+    return FloatToBf16(pair[0]) | static_cast<uint32_t>(FloatToBf16(pair[1])) << 16;
+  } else if constexpr (kType == DType::kBfloat16 && !kPairs) {
+    uint16_t half;
+    std::memcpy(&half, row + line * 2, sizeof(half));
+    return static_cast<uint32_t>(half) << 16;
+  } else {
+    uint32_t word;
+    std::memcpy(&word, row + line * 4, sizeof(word));
+    return word;
+  }
 }
 
-uint16_t ReadBf16(const void* source, DType type, int64_t index) {
-  return type == DType::kFloat32 ? FloatToBf16(static_cast<const float*>(source)[index])
-                                 : static_cast<const uint16_t*>(source)[index];
+// The odd last k of a row in class bf16, paired with zero.
+uint32_t ReadLastHalf(const char* row, DType type, int64_t k) {
+  uint16_t half;
+  if (type == DType::kBfloat16) {
+    std::memcpy(&half, row + (k - 1) * 2, sizeof(half));
+    return half;
+  }
+  float value;
+  std::memcpy(&value, row + (k - 1) * 4, sizeof(value));
+  return FloatToBf16(value);
+}
+
+// Writes rows [begin, end) of one panel, taken from `source`. In blocks of 16 lines, so that each
+// cache line of a row is read once and the 1 KB written stays in the first-level cache.
+template <bool kPairs, DType kType>
+void PackPanel(const char* source, int64_t k, int64_t begin, int64_t end, uint32_t* words) {
+  constexpr int64_t kBlock = 16;
+  const int64_t row_bytes = k * static_cast<int64_t>(SizeOf(kType));
+  const int64_t lines = kPairs ? k / 2 : k;
+  for (int64_t first = 0; first < lines; first += kBlock) {
+    const int64_t count = std::min(kBlock, lines - first);
+    const char* row = source;
+    for (int64_t r = begin; r < end; ++r, row += row_bytes) {
+      uint32_t* column = words + first * kPanel + r;
+      for (int64_t i = 0; i < count; ++i) {
+        column[i * kPanel] = ReadWord<kPairs, kType>(row, first + i);
+      }
+    }
+  }
+  if (!kPairs || k % 2 == 0) return;
+  for (int64_t r = begin; r < end; ++r) {
+    words[lines * kPanel + r] = ReadLastHalf(source + (r - begin) * row_bytes, kType, k);
+  }
 }
 
 }  // namespace
@@ -40,26 +84,24 @@ const void* PackedMatrix::panel(int64_t index) const {
 
 void PackedMatrix::PackRows(int64_t first_row, int64_t rows, const void* source, DType type) {
   const int64_t lines = LinesOfPanel(numerics_, k_);
-  // The last panel is written in full: its tail outputs are zero.
-  const bool last = first_row + rows == n_;
-  const int64_t end_row = last ? panels() * kPanel : first_row + rows;
-  for (int64_t row = first_row; row < end_row; ++row) {
-    const int64_t offset = (row - first_row) * k_;  // of the row in `source`
-    uint32_t* words = buffer_.As<uint32_t>() + (row / kPanel) * lines * kPanel + row % kPanel;
+  const bool pairs = numerics_ != NumericsClass::kFp32;
+  const auto pack =
+      type == DType::kFloat32
+          ? (pairs ? PackPanel<true, DType::kFloat32> : PackPanel<false, DType::kFloat32>)
+          : (pairs ? PackPanel<true, DType::kBfloat16> : PackPanel<false, DType::kBfloat16>);
+  const char* bytes = static_cast<const char*>(source);
+  const int64_t end_row = first_row + rows;
+  for (int64_t row = first_row; row < end_row;) {
+    uint32_t* words = buffer_.As<uint32_t>() + (row / kPanel) * lines * kPanel;
+    const int64_t begin = row % kPanel;
+    const int64_t end = std::min(kPanel, begin + end_row - row);
+    pack(bytes, k_, begin, end, words);
+    row += end - begin;
+    bytes += (end - begin) * k_ * static_cast<int64_t>(SizeOf(type));
+    if (row < n_ || end == kPanel) continue;
+    // The last panel is written in full: its tail outputs are zero.
     for (int64_t line = 0; line < lines; ++line) {
-      uint32_t word = 0;
-      if (row >= n_) {
-        word = 0;
-      } else if (numerics_ == NumericsClass::kFp32) {
-        word = std::bit_cast<uint32_t>(ReadFloat(source, type, offset + line));
-      } else {
-        const int64_t even = 2 * line;
-        word = ReadBf16(source, type, offset + even);
-        if (even + 1 < k_) {
-          word |= static_cast<uint32_t>(ReadBf16(source, type, offset + even + 1)) << 16;
-        }
-      }
-      words[line * kPanel] = word;
+      std::fill(words + line * kPanel + end, words + (line + 1) * kPanel, 0u);
     }
   }
 }

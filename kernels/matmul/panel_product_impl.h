@@ -7,6 +7,8 @@
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
 
+constexpr int64_t kLineBytes = 64;
+
 // How one line of a panel (64 bytes: 16 words) is multiplied into the sums. X is the type of a row.
 
 struct Fp32Lines {
@@ -41,28 +43,38 @@ struct WidenedBf16Lines {
   }
 };
 
+// Asks for weights that are needed soon: `step` bytes further with each line that is multiplied.
+// When several blocks of rows pass over the same weights, each asks for its share of the next ones,
+// so that memory is read at an even pace instead of in bursts.
+struct Prefetch {
+  const char* next;
+  int64_t step;
+};
+
 // sums[segment][row]: `kSegments` consecutive segments of `length` k side by side, because one chain
 // of dependent fma cannot keep up with memory when there are few rows.
 template <typename Lines, int kRows, int kSegments>
 SWITCHYARD_INLINE void SumSegments(const typename Lines::X* const* rows, const char* panel,
-                                   int64_t first, int64_t length, F32x16 (*sums)[kRows]) {
-  constexpr int64_t kLine = 64;
+                                   int64_t first, int64_t length, Prefetch prefetch,
+                                   F32x16 (*sums)[kRows]) {
 #pragma GCC unroll 8
   for (int segment = 0; segment < kSegments; ++segment) {
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) sums[segment][row] = F32x16(0.0f);
   }
-  const int64_t segment_bytes = length / Lines::kDepth * kLine;
-  const char* line = panel + first / Lines::kDepth * kLine;
+  const int64_t segment_bytes = length / Lines::kDepth * kLineBytes;
+  const char* line = panel + first / Lines::kDepth * kLineBytes;
   const typename Lines::X* x[kRows];
 #pragma GCC unroll 16
   for (int row = 0; row < kRows; ++row) x[row] = rows[row];
-  for (int64_t k = first; k < first + length; k += Lines::kDepth, line += kLine) {
+  for (int64_t k = first; k < first + length; k += Lines::kDepth, line += kLineBytes) {
 #pragma GCC unroll 8
     for (int segment = 0; segment < kSegments; ++segment) {
+      __builtin_prefetch(prefetch.next + segment * segment_bytes, 0, 2);
       Lines::template Step<kRows>(x, k + segment * length, line + segment * segment_bytes,
                                   sums[segment]);
     }
+    prefetch.next += prefetch.step;
   }
 }
 
@@ -89,60 +101,78 @@ struct PendingSums {
   }
 };
 
+// Some segments of a panel, and where in the order of segments they are.
+struct Piece {
+  const char* panel;
+  int64_t first, length;  // k
+  int64_t segment;        // index of the first
+};
+
 template <typename Lines, int kRows, int kSegments>
-void SumBlock(const void* const* rows, const char* panel, int64_t first, int64_t length,
-              int64_t segment, int64_t row, PendingSums* pending) {
+void SumBlock(const void* const* rows, int64_t row, const Piece& piece, Prefetch prefetch,
+              PendingSums* pending) {
   F32x16 sums[kSegments][kRows];
   SumSegments<Lines, kRows, kSegments>(
-      reinterpret_cast<const typename Lines::X* const*>(rows + row), panel, first, length, sums);
+      reinterpret_cast<const typename Lines::X* const*>(rows + row), piece.panel, piece.first,
+      piece.length, prefetch, sums);
 #pragma GCC unroll 8
   for (int s = 0; s < kSegments; ++s) {
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) pending->Push(segment + s, row + r, sums[s][r]);
+    for (int r = 0; r < kRows; ++r) pending->Push(piece.segment + s, row + r, sums[s][r]);
   }
 }
 
-// Rows [row, row + count) with count < 2 * kRows, without a remainder loop at run time.
+// SumBlock for a number of rows that is known only now, 1 <= count <= kRows.
 template <typename Lines, int kRows>
-SWITCHYARD_INLINE void SumRemainder(const void* const* rows, int64_t count, const char* panel,
-                                    int64_t first, int64_t length, int64_t segment, int64_t row,
-                                    PendingSums* pending) {
-  if constexpr (kRows > 0) {
-    if (count == kRows) {
-      SumBlock<Lines, kRows, 1>(rows, panel, first, length, segment, row, pending);
-    } else {
-      SumRemainder<Lines, kRows - 1>(rows, count, panel, first, length, segment, row, pending);
+SWITCHYARD_INLINE void SumRows(const void* const* rows, int64_t row, int64_t count,
+                               const Piece& piece, Prefetch prefetch, PendingSums* pending) {
+  if constexpr (kRows > 1) {
+    if (count < kRows) {
+      return SumRows<Lines, kRows - 1>(rows, row, count, piece, prefetch, pending);
     }
   }
+  SumBlock<Lines, kRows, 1>(rows, row, piece, prefetch, pending);
+}
+
+// One segment for all rows, in blocks of nearly the same size of at most kRows.
+template <typename Lines, int kRows>
+SWITCHYARD_INLINE void SumAllRows(const void* const* rows, int64_t count, const Piece& piece,
+                                  PendingSums* pending) {
+  const int64_t blocks = (count + kRows - 1) / kRows;
+  const int64_t bytes = piece.length / Lines::kDepth * kLineBytes;
+  const char* next = piece.panel + piece.first / Lines::kDepth * kLineBytes + bytes;
+  int64_t row = 0;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t end = count * (block + 1) / blocks;
+    const Prefetch share = {next + bytes * block / blocks, (kLineBytes + blocks - 1) / blocks};
+    SumRows<Lines, kRows>(rows, row, end - row, piece, share, pending);
+    row = end;
+  }
 }
 
 template <typename Lines, int kRows>
-void PanelProduct(const void* const* rows, int64_t count, const void* panel_data, int64_t k,
+void PanelProduct(const void* const* rows, int64_t count, const void* panel, int64_t k,
                   float* out) {
-  const char* panel = static_cast<const char*>(panel_data);
   PendingSums pending;
   const int64_t length = SegmentLength(k);
   const int64_t padded_k = (k + Lines::kDepth - 1) / Lines::kDepth * Lines::kDepth;
-  int64_t segment = 0;
-  int64_t first = 0;
-  if (count == 1) {
-    for (; first + 4 * length <= padded_k; first += 4 * length, segment += 4) {
-      SumBlock<Lines, 1, 4>(rows, panel, first, length, segment, 0, &pending);
+  Piece piece = {static_cast<const char*>(panel), 0, length, 0};
+  const auto run_side_by_side = [&](int segments, auto sum_block) {
+    const int64_t bytes = segments * length / Lines::kDepth * kLineBytes;
+    while (piece.first + segments * length <= padded_k) {
+      const char* line = piece.panel + piece.first / Lines::kDepth * kLineBytes;
+      sum_block(rows, 0, piece, Prefetch{line + bytes, kLineBytes}, &pending);
+      piece.first += segments * length;
+      piece.segment += segments;
     }
-  } else if (count <= 2) {
-    for (; first + 2 * length <= padded_k; first += 2 * length, segment += 2) {
-      SumBlock<Lines, 2, 2>(rows, panel, first, length, segment, 0, &pending);
-    }
+  };
+  if (count == 1) run_side_by_side(4, SumBlock<Lines, 1, 4>);
+  if (count == 2) run_side_by_side(2, SumBlock<Lines, 2, 2>);
+  for (; piece.first < padded_k; piece.first += length, ++piece.segment) {
+    piece.length = padded_k - piece.first < length ? padded_k - piece.first : length;
+    SumAllRows<Lines, kRows>(rows, count, piece, &pending);
   }
-  for (; first < padded_k; first += length, ++segment) {
-    const int64_t rest = padded_k - first < length ? padded_k - first : length;
-    int64_t row = 0;
-    for (; row + kRows <= count; row += kRows) {
-      SumBlock<Lines, kRows, 1>(rows, panel, first, rest, segment, row, &pending);
-    }
-    SumRemainder<Lines, kRows - 1>(rows, count - row, panel, first, rest, segment, row, &pending);
-  }
-  for (int64_t row = 0; row < count; ++row) Store(pending.Join(segment, row), out + row * 16);
+  for (int64_t row = 0; row < count; ++row) Store(pending.Join(piece.segment, row), out + row * 16);
 }
 
 // Copies a row with zeros behind it.
