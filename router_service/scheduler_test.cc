@@ -11,7 +11,7 @@ namespace {
 
 using transport::Phase;
 
-class SchedulerTest : public testing::Test {
+class SchedulerTest : public ::testing::Test {
  protected:
   void Start(int64_t pages, SchedulerOptions options = {}) {
     cache_ = std::make_unique<KvCache>(pages);

@@ -1,0 +1,420 @@
+#include "router_service/engine.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "router_service/evaluation.h"
+#include "router_service/generation.h"
+#include "services/base/log.h"
+#include "services/base/status_macros.h"
+
+namespace switchyard::router {
+namespace {
+
+using transport::Phase;
+
+// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that wants
+// every row's would otherwise set.
+constexpr int64_t kLogitsRows = 64;
+
+// An idle loop looks around this often although nobody woke it.
+constexpr Duration kIdleWait = std::chrono::milliseconds(500);
+
+// Deadlines are looked at no more often than this.
+constexpr Duration kExpiryInterval = std::chrono::milliseconds(5);
+
+RequestLimits LimitsOf(const model::ModelSpec& spec, int64_t kv_pages) {
+  return {.vocabulary = spec.vocabulary,
+          .max_positions = std::min(spec.max_positions, kv_pages * kPagePositions)};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& checkpoint,
+                                                      const EngineOptions& options,
+                                                      kernels::ThreadPool& pool,
+                                                      ExpertDispatcher& dispatcher,
+                                                      const model::LoadProgress& progress) {
+  if (options.micro_batches < 1 || options.micro_batches > ExpertDispatcher::kMicroBatches) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("micro_batches: ", options.micro_batches, " is not between 1 and ",
+                     ExpertDispatcher::kMicroBatches));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
+                   Pipeline::Load(checkpoint,
+                                  {.numerics = options.numerics,
+                                   .stages = options.stages,
+                                   .kv_pages = options.kv_pages,
+                                   .max_rows = options.scheduler.max_batch_rows},
+                                  pool, dispatcher, progress));
+  const BlockHash chain_root = ChainRoot(checkpoint.digest(), /*weights_version=*/1,
+                                         kernels::Name(options.numerics), options.prefix_seed);
+  return std::unique_ptr<Engine>(
+      new Engine(options, chain_root, dispatcher, std::move(pipeline)));
+}
+
+Engine::Engine(const EngineOptions& options, const BlockHash& chain_root,
+               ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline)
+    : options_(options),
+      dispatcher_(dispatcher),
+      pipeline_(std::move(pipeline)),
+      limits_(LimitsOf(pipeline_->spec(), options.kv_pages)),
+      cache_(options.kv_pages),
+      scheduler_(options.scheduler, chain_root, cache_),
+      logits_(std::min(kLogitsRows, options.scheduler.max_batch_rows) * limits_.vocabulary *
+              sizeof(float)) {
+  status_.kv_pages_total = options.kv_pages;
+  logged_at_ = options_.clock->Now();
+  thread_ = std::thread([this] { Run(); });
+}
+
+Engine::~Engine() {
+  {
+    std::lock_guard lock(mutex_);
+    draining_ = true;
+    stop_ = true;
+  }
+  dispatcher_.Wake();
+  thread_.join();
+}
+
+absl::StatusOr<uint64_t> Engine::Generate(GenerateParameters parameters,
+                                          std::shared_ptr<GenerationSink> sink) {
+  RETURN_IF_ERROR(Validate(parameters, limits_));
+  return Submit(std::make_unique<Generation>(std::move(parameters),
+                                             pipeline_->spec().eos_tokens, std::move(sink)));
+}
+
+absl::StatusOr<uint64_t> Engine::Evaluate(EvaluateParameters parameters,
+                                          std::shared_ptr<EvaluationSink> sink) {
+  RETURN_IF_ERROR(Validate(parameters, limits_));
+  return Submit(
+      std::make_unique<Evaluation>(std::move(parameters), pipeline_->spec(), std::move(sink)));
+}
+
+absl::StatusOr<uint64_t> Engine::Submit(std::unique_ptr<Task> task) {
+  uint64_t id;
+  {
+    std::lock_guard lock(mutex_);
+    if (draining_) return absl::UnavailableError("the router worker is draining");
+    if (requests_ >= options_.max_requests) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("queue full: ", requests_, " requests are running or waiting"));
+    }
+    ++requests_;
+    id = task->sequence.id = ++last_id_;
+    submitted_.push_back(std::move(task));
+  }
+  dispatcher_.Wake();
+  return id;
+}
+
+void Engine::Cancel(uint64_t id) {
+  {
+    std::lock_guard lock(mutex_);
+    cancelled_.push_back(id);
+  }
+  dispatcher_.Wake();
+}
+
+bool Engine::Drain(Duration timeout) {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  return idle_.wait_for(lock, timeout, [this] { return requests_ == 0; });
+}
+
+EngineStatus Engine::Status() const {
+  std::lock_guard lock(mutex_);
+  return status_;
+}
+
+void Engine::Run() {
+  kernels::SetComputeThreadFloatMode();
+  while (TakeCommands()) {
+    dispatcher_.Poll();
+    ExpireDeadlines();
+    const bool started = StartBatches();
+    const bool advanced = AdvanceBatches();
+    PublishStatus();
+    if (!started && !advanced) dispatcher_.Wait(NextWakeup());
+  }
+  for (uint32_t index = 0; index < options_.micro_batches; ++index) {
+    if (flights_[index].busy) AbandonBatch(index);
+  }
+  while (!tasks_.empty()) {
+    Fail(*tasks_.begin()->second, absl::UnavailableError("the router worker is stopping"));
+  }
+}
+
+// False when the engine is to stop.
+bool Engine::TakeCommands() {
+  std::vector<std::unique_ptr<Task>> submitted;
+  std::vector<uint64_t> cancelled;
+  bool stop;
+  {
+    std::lock_guard lock(mutex_);
+    submitted.swap(submitted_);
+    cancelled.swap(cancelled_);
+    stop = stop_;
+  }
+  for (std::unique_ptr<Task>& task : submitted) Add(std::move(task));
+  for (const uint64_t id : cancelled) {
+    if (const auto task = tasks_.find(id); task != tasks_.end()) End(*task->second);
+  }
+  return !stop;
+}
+
+void Engine::Add(std::unique_ptr<Task> task) {
+  if (task->FinishAtOnce()) {
+    std::lock_guard lock(mutex_);
+    --requests_;
+    idle_.notify_all();
+    return;
+  }
+  scheduler_.Add(task->sequence);
+  const uint64_t id = task->sequence.id;
+  tasks_.emplace(id, std::move(task));
+}
+
+void Engine::ExpireDeadlines() {
+  const TimePoint now = options_.clock->Now();
+  if (now < next_expiry_) return;
+  next_expiry_ = now + kExpiryInterval;
+  std::vector<Task*> expired;
+  for (const auto& [id, task] : tasks_) {
+    // A micro-batch in flight ends by the earliest deadline in it and then knows what it lacks.
+    if (task->deadline <= now && !task->sequence.in_flight) expired.push_back(task.get());
+  }
+  for (Task* const task : expired) {
+    Fail(*task, absl::DeadlineExceededError(absl::StrCat(
+                    "the request's deadline passed ",
+                    task->sequence.pages.empty() ? "while it waited" : "while it ran", ", with ",
+                    task->sequence.tokens.size(), " tokens")));
+  }
+}
+
+bool Engine::StartBatches() {
+  const auto in_use = std::span(flights_).first(options_.micro_batches);
+  if (std::all_of(in_use.begin(), in_use.end(), [](const Flight& flight) { return flight.busy; })) {
+    return false;
+  }
+  for (const auto& [id, task] : tasks_) task->sequence.paused = !task->HasRoom();
+  bool any = false;
+  for (uint32_t index = 0; index < options_.micro_batches; ++index) {
+    if (!flights_[index].busy) any |= StartBatch(index);
+  }
+  return any;
+}
+
+bool Engine::StartBatch(uint32_t index) {
+  std::optional<Phase> other;
+  for (const Flight& flight : flights_) {
+    if (flight.busy) other = flight.plan.phase;
+  }
+  Flight& flight = flights_[index];
+  if (!scheduler_.Next(other, flight.plan)) return false;
+  flight.busy = true;
+  flight.started = options_.clock->Now();
+  flight.chunks.clear();
+  for (const PlannedChunk& chunk : flight.plan.chunks) {
+    flight.chunks.push_back({.tokens = chunk.sequence->tokens.data() + chunk.first_position,
+                             .first_position = chunk.first_position,
+                             .rows = chunk.rows,
+                             .pages = chunk.sequence->pages.data()});
+  }
+  pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, BatchDeadline(flight));
+  if (pipeline_->Start(index) == BatchProgress::kDone) FinishBatch(index);
+  return true;
+}
+
+TimePoint Engine::BatchDeadline(const Flight& flight) {
+  TimePoint deadline = flight.started + options_.expert_timeout;
+  for (const PlannedChunk& chunk : flight.plan.chunks) {
+    deadline = std::min(deadline, TaskOf(chunk).deadline);
+  }
+  return deadline;
+}
+
+bool Engine::AdvanceBatches() {
+  bool any = false;
+  for (const Phase phase : {Phase::kDecode, Phase::kPrefill}) {
+    for (uint32_t index = 0; index < options_.micro_batches; ++index) {
+      if (flights_[index].busy && flights_[index].plan.phase == phase) any |= AdvanceBatch(index);
+    }
+  }
+  return any;
+}
+
+bool Engine::AdvanceBatch(uint32_t index) {
+  const std::vector<PlannedChunk>& chunks = flights_[index].plan.chunks;
+  if (std::all_of(chunks.begin(), chunks.end(),
+                  [this](const PlannedChunk& chunk) { return TaskOf(chunk).ended; })) {
+    AbandonBatch(index);
+    return true;
+  }
+  const absl::StatusOr<BatchProgress> progress = pipeline_->Advance(index);
+  if (!progress.ok()) {
+    FailBatch(index, progress.status());
+  } else if (*progress == BatchProgress::kDone) {
+    FinishBatch(index);
+  } else {
+    return *progress == BatchProgress::kMoved;
+  }
+  return true;
+}
+
+void Engine::AbandonBatch(uint32_t index) {
+  pipeline_->Abandon(index);
+  flights_[index].busy = false;
+  for (const PlannedChunk& chunk : flights_[index].plan.chunks) Leave(chunk);
+}
+
+// Nothing of the micro-batch is used. Experts can come back, and computing its rows again gives the
+// same bits, so requests that may still wait are tried again.
+void Engine::FailBatch(uint32_t index, const absl::Status& status) {
+  Flight& flight = flights_[index];
+  flight.busy = false;
+  const TimePoint now = options_.clock->Now();
+  for (const PlannedChunk& chunk : flight.plan.chunks) {
+    Task& task = TaskOf(chunk);
+    const bool ended = task.ended;
+    Leave(chunk);
+    if (ended) continue;
+    if (!task.stalled_since) task.stalled_since = flight.started;
+    if (!absl::IsUnavailable(status) || now >= task.deadline ||
+        now - *task.stalled_since >= options_.expert_timeout) {
+      Fail(task, status);
+    }
+  }
+}
+
+void Engine::FinishBatch(uint32_t index) {
+  Flight& flight = flights_[index];
+  flight.busy = false;
+  TakeLogits(index);
+  int64_t first_row = 0;
+  for (const PlannedChunk& chunk : flight.plan.chunks) {
+    FinishChunk(index, chunk, first_row);
+    first_row += chunk.rows;
+  }
+}
+
+// Computes the logits that tasks want of a batch that is through, block by block, and hands them out.
+void Engine::TakeLogits(uint32_t index) {
+  int64_t row = 0;
+  for (const PlannedChunk& chunk : flights_[index].plan.chunks) {
+    Task& task = TaskOf(chunk);
+    const bool usable = !task.ended && !RowsFailed(index, row, chunk.rows);
+    for (int64_t i = 0; i < chunk.rows; ++i, ++row) {
+      const int64_t position = chunk.first_position + i;
+      if (!usable || !task.WantsLogits(position)) continue;
+      wanted_.push_back({.task = &task, .position = position});
+      wanted_rows_.push_back(static_cast<int32_t>(row));
+      if (std::ssize(wanted_) == kLogitsRows) TakeLogitsBlock(index);
+    }
+  }
+  if (!wanted_.empty()) TakeLogitsBlock(index);
+}
+
+void Engine::TakeLogitsBlock(uint32_t index) {
+  pipeline_->Logits(index, wanted_rows_, logits_.As<float>());
+  const float* logits = logits_.As<float>();
+  for (const WantedRow& row : wanted_) {
+    if (!row.task->ended) {
+      const absl::Status status = row.task->TakeLogits(
+          row.position, {logits, static_cast<size_t>(limits_.vocabulary)}, sampler_);
+      if (!status.ok()) Fail(*row.task, status);
+    }
+    logits += limits_.vocabulary;
+  }
+  wanted_.clear();
+  wanted_rows_.clear();
+}
+
+void Engine::FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row) {
+  Task& task = TaskOf(chunk);
+  if (!task.ended && RowsFailed(index, first_row, chunk.rows)) {
+    Fail(task, absl::InternalError(absl::StrCat(
+                   "the model's router gave no expert for a token between positions ",
+                   chunk.first_position, " and ", chunk.first_position + chunk.rows - 1,
+                   ": its scores are not numbers")));
+  }
+  if (task.ended) return Leave(chunk);
+  scheduler_.Complete(chunk);
+  task.stalled_since.reset();
+  const ChunkOutcome outcome = task.EndChunk(pipeline_->batch(index), first_row, chunk.rows);
+  prompt_tokens_ += outcome.prompt_tokens;
+  generated_tokens_ += outcome.generated_tokens;
+  if (outcome.finished) End(task);
+}
+
+bool Engine::RowsFailed(uint32_t index, int64_t first_row, int64_t rows) {
+  const MicroBatch& batch = pipeline_->batch(index);
+  for (int64_t row = first_row; row < first_row + rows; ++row) {
+    if (batch.RowFailed(row)) return true;
+  }
+  return false;
+}
+
+void Engine::Fail(Task& task, const absl::Status& status) {
+  if (!task.ended) task.Fail(status);
+  End(task);
+}
+
+// Forgets a task and frees its pages, unless a micro-batch in flight still writes them.
+void Engine::End(Task& task) {
+  task.ended = true;
+  if (task.sequence.in_flight) return;
+  scheduler_.Remove(task.sequence);
+  tasks_.erase(task.sequence.id);
+  std::lock_guard lock(mutex_);
+  --requests_;
+  idle_.notify_all();
+}
+
+// Takes a chunk out of flight without using it.
+void Engine::Leave(const PlannedChunk& chunk) {
+  scheduler_.Discard(chunk);
+  if (Task& task = TaskOf(chunk); task.ended) End(task);
+}
+
+void Engine::PublishStatus() {
+  {
+    std::lock_guard lock(mutex_);
+    status_.running = scheduler_.running();
+    status_.waiting = scheduler_.waiting() + std::ssize(submitted_);
+    status_.kv_pages_used = cache_.used_pages();
+    status_.prompt_tokens = prompt_tokens_;
+    status_.generated_tokens = generated_tokens_;
+    status_.scheduler = scheduler_.counters();
+  }
+  if (options_.clock->Now() - logged_at_ >= options_.status_interval) LogStatus();
+}
+
+void Engine::LogStatus() {
+  const TimePoint now = options_.clock->Now();
+  const EngineStatus status = Status();
+  const double seconds = std::chrono::duration<double>(now - logged_at_).count();
+  const uint64_t prompt = status.prompt_tokens - logged_.prompt_tokens;
+  const uint64_t generated = status.generated_tokens - logged_.generated_tokens;
+  if (prompt + generated > 0 || !tasks_.empty()) {
+    LogInfo() << absl::StrFormat(
+        "%.1f tokens/s generated, %.1f tokens/s of prompts, %d running, %d waiting, KV %.1f%% used",
+        generated / seconds, prompt / seconds, status.running, status.waiting,
+        100.0 * status.kv_pages_used / status.kv_pages_total);
+  }
+  logged_ = status;
+  logged_at_ = now;
+}
+
+TimePoint Engine::NextWakeup() const {
+  TimePoint wakeup = options_.clock->Now() + kIdleWait;
+  for (const auto& [id, task] : tasks_) wakeup = std::min(wakeup, task->deadline);
+  return std::max(wakeup, next_expiry_);
+}
+
+}  // namespace switchyard::router

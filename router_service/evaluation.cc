@@ -1,0 +1,58 @@
+#include "router_service/evaluation.h"
+
+#include <utility>
+
+#include "kernels/sampling/sampling.h"
+
+namespace switchyard::router {
+
+Evaluation::Evaluation(EvaluateParameters parameters, const model::ModelSpec& spec,
+                       std::shared_ptr<EvaluationSink> sink)
+    : parameters_(std::move(parameters)), spec_(spec), sink_(std::move(sink)) {
+  sequence.tokens = parameters_.tokens;
+  sequence.share_prefix = false;  // every row is wanted
+  deadline = parameters_.deadline;
+}
+
+bool Evaluation::WantsLogits(int64_t position) const {
+  if (position < delivered_) return false;  // computed again after a preemption
+  return parameters_.logits ||
+         (parameters_.token_nll && position + 1 < std::ssize(parameters_.tokens));
+}
+
+absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> logits, Sampler&) {
+  if (parameters_.logits) {
+    piece_.logits.insert(piece_.logits.end(), logits.begin(), logits.end());
+  }
+  if (parameters_.token_nll && position + 1 < std::ssize(parameters_.tokens)) {
+    piece_.token_nll.push_back(
+        -double{kernels::Logprobs(logits, parameters_.tokens[position + 1], 0).logprob});
+  }
+  return absl::OkStatus();
+}
+
+ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) {
+  const int64_t skipped = std::max<int64_t>(0, delivered_ - (sequence.computed - rows));
+  first_row += skipped;
+  rows -= skipped;
+  const bool last = sequence.pending() == 0;
+  if (rows > 0) {
+    piece_.first_position = delivered_;
+    piece_.positions = rows;
+    piece_.last = last;
+    if (parameters_.routing) {
+      for (const int64_t layer : spec_.MoeLayers()) {
+        const int64_t k = spec_.layers[layer].ffn.router->top_k;
+        const int32_t* const ids = batch.expert_ids(layer) + first_row * k;
+        const float* const weights = batch.expert_weights(layer) + first_row * k;
+        piece_.routing.push_back(
+            {.layer = layer, .ids = {ids, ids + rows * k}, .weights = {weights, weights + rows * k}});
+      }
+    }
+    delivered_ += rows;
+    sink_->Piece(std::exchange(piece_, {}));
+  }
+  return {.finished = last, .prompt_tokens = last ? std::ssize(sequence.tokens) : 0};
+}
+
+}  // namespace switchyard::router

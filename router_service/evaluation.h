@@ -1,0 +1,35 @@
+#pragma once
+
+// The task behind one row of an evaluate request: hands out what the model computes at every
+// position.
+
+#include <memory>
+
+#include "router_service/request.h"
+#include "router_service/task.h"
+#include "services/model/model_spec.h"
+
+namespace switchyard::router {
+
+class Evaluation : public Task {
+ public:
+  // `spec` must outlive it.
+  Evaluation(EvaluateParameters parameters, const model::ModelSpec& spec,
+             std::shared_ptr<EvaluationSink> sink);
+
+  bool HasRoom() const override { return sink_->HasRoom(); }
+  bool WantsLogits(int64_t position) const override;
+  absl::Status TakeLogits(int64_t position, std::span<const float> logits,
+                          Sampler& sampler) override;
+  ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
+  void Fail(const absl::Status& status) override { sink_->Fail(status); }
+
+ private:
+  const EvaluateParameters parameters_;
+  const model::ModelSpec& spec_;
+  const std::shared_ptr<EvaluationSink> sink_;
+  EvaluationPiece piece_;      // of the chunk being computed
+  int64_t delivered_ = 0;      // positions
+};
+
+}  // namespace switchyard::router

@@ -1,0 +1,34 @@
+#include "router_service/kv_storage.h"
+
+namespace switchyard::router {
+namespace {
+
+kernels::KvLayout LayoutOf(const model::LayerSpec& layer, kernels::NumericsClass numerics) {
+  return {.type = kernels::WireType(numerics),
+          .kv_heads = layer.attention.kv_heads,
+          .head_dim = layer.attention.head_dim};
+}
+
+}  // namespace
+
+int64_t KvPageBytes(const model::ModelSpec& spec, int64_t first_layer, int64_t last_layer,
+                    kernels::NumericsClass numerics) {
+  int64_t bytes = 0;
+  for (int64_t layer = first_layer; layer < last_layer; ++layer) {
+    bytes += LayoutOf(spec.layers[layer], numerics).page_bytes();
+  }
+  return bytes;
+}
+
+KvStorage::KvStorage(const model::ModelSpec& spec, int64_t first_layer, int64_t last_layer,
+                     kernels::NumericsClass numerics, int64_t pages)
+    : pages_(pages), memory_(pages * KvPageBytes(spec, first_layer, last_layer, numerics)) {
+  int64_t offset = 0;
+  for (int64_t layer = first_layer; layer < last_layer; ++layer) {
+    layouts_.push_back(LayoutOf(spec.layers[layer], numerics));
+    offsets_.push_back(offset);
+    offset += pages * layouts_.back().page_bytes();
+  }
+}
+
+}  // namespace switchyard::router

@@ -1,0 +1,59 @@
+#include "router_service/micro_batch.h"
+
+#include <algorithm>
+
+#include "services/base/check.h"
+
+namespace switchyard::router {
+
+MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics,
+                       uint32_t index, int64_t max_rows)
+    : index_(index), max_rows_(max_rows), failed_(max_rows), router_failed_(max_rows) {
+  int64_t qkv_width = 0, attended_width = 0, experts = 0, routing_size = 0;
+  for (const model::LayerSpec& layer : spec.layers) {
+    const model::AttentionSpec& attention = layer.attention;
+    attended_width = std::max(attended_width, attention.heads * attention.head_dim);
+    qkv_width = std::max(qkv_width,
+                         (attention.heads + 2 * attention.kv_heads) * attention.head_dim);
+    routing_offset_.push_back(routing_size);
+    if (layer.ffn.router) {
+      experts = std::max(experts, layer.ffn.router->experts);
+      routing_size += max_rows * layer.ffn.router->top_k;
+    }
+  }
+  tokens_.reserve(max_rows);
+  positions_.reserve(max_rows);
+  sequences_.reserve(max_rows);
+  expert_ids_.resize(routing_size);
+  expert_weights_.resize(routing_size);
+  const int64_t wire = kernels::SizeOf(kernels::WireType(numerics));
+  hidden_ = kernels::Buffer(max_rows * spec.hidden * sizeof(float));
+  normed_ = kernels::Buffer(max_rows * spec.hidden * sizeof(float));
+  wire_normed_ = kernels::Buffer(max_rows * spec.hidden * wire);
+  qkv_ = kernels::Buffer(max_rows * qkv_width * sizeof(float));
+  attended_ = kernels::Buffer(max_rows * attended_width * wire);
+  projected_ = kernels::Buffer(max_rows * spec.hidden * sizeof(float));
+  router_logits_ = kernels::Buffer(std::max<int64_t>(1, max_rows * experts) * sizeof(float));
+}
+
+void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase phase,
+                        TimePoint deadline) {
+  tokens_.clear();
+  positions_.clear();
+  sequences_.clear();
+  for (const SequenceChunk& chunk : chunks) {
+    tokens_.insert(tokens_.end(), chunk.tokens, chunk.tokens + chunk.rows);
+    for (int64_t row = 0; row < chunk.rows; ++row) {
+      positions_.push_back(chunk.first_position + row);
+    }
+    sequences_.push_back(
+        {.pages = chunk.pages, .first_position = chunk.first_position, .rows = chunk.rows});
+  }
+  rows_ = static_cast<int64_t>(tokens_.size());
+  CHECK(rows_ > 0 && rows_ <= max_rows_) << rows_ << " rows in a micro-batch of " << max_rows_;
+  std::fill_n(failed_.begin(), rows_, uint8_t{0});
+  phase_ = phase;
+  deadline_ = deadline;
+}
+
+}  // namespace switchyard::router

@@ -1,0 +1,87 @@
+#pragma once
+
+// What a micro-batch computes and the memory it computes in. Two of them take turns: while the
+// experts of one are away, the other computes attention.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/base/buffer.h"
+#include "kernels/base/numerics.h"
+#include "services/base/clock.h"
+#include "services/model/model_spec.h"
+#include "services/transport/frame.h"
+
+namespace switchyard::router {
+
+// Consecutive positions of one sequence.
+struct SequenceChunk {
+  const int32_t* tokens = nullptr;  // ids of the rows, each in the vocabulary
+  int64_t first_position = 0;
+  int64_t rows = 0;
+  const int32_t* pages = nullptr;  // the sequence's page table, up to first_position + rows
+};
+
+// Rows stand in the order of the chunks. Sized once for `max_rows`; nothing is allocated later. Used
+// by one thread; the stages of a pipeline fill it in turn.
+class MicroBatch {
+ public:
+  MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics, uint32_t index,
+             int64_t max_rows);
+
+  // Takes up new work, at most max_rows rows. The chunks' pointers must stay valid until it is done.
+  // `deadline`: by when each layer's experts must be back.
+  void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase, TimePoint deadline);
+
+  uint32_t index() const { return index_; }
+  int64_t rows() const { return rows_; }
+  int64_t max_rows() const { return max_rows_; }
+  transport::Phase phase() const { return phase_; }
+  TimePoint deadline() const { return deadline_; }
+  std::span<const int32_t> tokens() const { return tokens_; }
+  std::span<const int64_t> positions() const { return positions_; }
+  std::span<const kernels::AttentionSequence> sequences() const { return sequences_; }
+
+  // A row fails when a layer's router has no answer for it (its logits are not numbers). What it
+  // computes from there on is meaningless; other rows are untouched.
+  bool RowFailed(int64_t row) const { return failed_[row] != 0; }
+  void MarkFailed(int64_t row) { failed_[row] = 1; }
+
+  // Experts chosen in a MoE layer and their weights, [rows][top_k], best first. Kept for all layers
+  // until the next Assign.
+  int32_t* expert_ids(int64_t layer) { return expert_ids_.data() + routing_offset_[layer]; }
+  float* expert_weights(int64_t layer) { return expert_weights_.data() + routing_offset_[layer]; }
+
+  // Workspaces, [rows][...] dense; "wire" means the class's wire type.
+  float* hidden() { return hidden_.As<float>(); }       // the residual stream
+  float* normed() { return normed_.As<float>(); }       // the router's input
+  void* wire_normed() { return wire_normed_.data(); }   // what projections and experts read
+  float* qkv() { return qkv_.As<float>(); }             // heads of q, then k, then v
+  void* attended() { return attended_.data(); }         // wire; attention's output
+  float* projected() { return projected_.As<float>(); } // fp32 output before the residual sum
+  float* router_logits() { return router_logits_.As<float>(); }
+  uint8_t* router_failed() { return router_failed_.data(); }
+
+  // Layer whose experts are away; set by the stage that sent them.
+  int64_t layer = 0;
+
+ private:
+  uint32_t index_;
+  int64_t max_rows_;
+  int64_t rows_ = 0;
+  transport::Phase phase_ = transport::Phase::kDecode;
+  TimePoint deadline_{};
+  std::vector<int32_t> tokens_;
+  std::vector<int64_t> positions_;
+  std::vector<kernels::AttentionSequence> sequences_;
+  std::vector<uint8_t> failed_;
+  std::vector<uint8_t> router_failed_;
+  std::vector<int64_t> routing_offset_;  // per layer
+  std::vector<int32_t> expert_ids_;
+  std::vector<float> expert_weights_;
+  kernels::Buffer hidden_, normed_, wire_normed_, qkv_, attended_, projected_, router_logits_;
+};
+
+}  // namespace switchyard::router

@@ -1,0 +1,72 @@
+#include "router_service/pipeline.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/base/status_macros.h"
+#include "services/model/rope_frequencies.h"
+
+namespace switchyard::router {
+
+Pipeline::Pipeline(const model::ModelSpec& spec, kernels::RopeTable rope,
+                   ExpertDispatcher& dispatcher)
+    : spec_(spec), rope_(std::move(rope)), dispatcher_(dispatcher) {}
+
+absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint& checkpoint,
+                                                         const PipelineOptions& options,
+                                                         kernels::ThreadPool& pool,
+                                                         ExpertDispatcher& dispatcher,
+                                                         const model::LoadProgress& progress) {
+  const model::ModelSpec& spec = checkpoint.spec();
+  const int64_t layers = static_cast<int64_t>(spec.layers.size());
+  if (options.stages < 1 || options.stages > layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("stages: ", options.stages, ", but the model has ", layers, " layers"));
+  }
+  ASSIGN_OR_RETURN(kernels::RopeTable rope, model::RopeFrequencies(spec.rope));
+  std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(rope), dispatcher));
+  for (int64_t stage = 0; stage < options.stages; ++stage) {
+    ASSIGN_OR_RETURN(model::StageWeights weights,
+                     model::LoadStage(checkpoint, stage * layers / options.stages,
+                                      (stage + 1) * layers / options.stages, options.numerics,
+                                      pool, progress));
+    pipeline->stages_.push_back(std::make_unique<StageExecutor>(
+        std::move(weights), pipeline->spec_, pipeline->rope_, options.numerics, options.kv_pages,
+        pool, dispatcher));
+  }
+  for (uint32_t index = 0; index < ExpertDispatcher::kMicroBatches; ++index) {
+    pipeline->batches_[index] =
+        std::make_unique<MicroBatch>(pipeline->spec_, options.numerics, index, options.max_rows);
+  }
+  return pipeline;
+}
+
+BatchProgress Pipeline::Start(uint32_t index) { return EnterFrom(index, 0); }
+
+BatchProgress Pipeline::EnterFrom(uint32_t index, size_t stage) {
+  for (; stage < stages_.size(); ++stage) {
+    at_stage_[index] = stage;
+    if (stages_[stage]->Enter(batch(index)) == StageProgress::kExpertsAway) {
+      return BatchProgress::kMoved;
+    }
+  }
+  return BatchProgress::kDone;
+}
+
+absl::StatusOr<BatchProgress> Pipeline::Advance(uint32_t index) {
+  absl::Status status;
+  if (!dispatcher_.Finished(index, &status)) return BatchProgress::kWaiting;
+  RETURN_IF_ERROR(status);
+  const size_t stage = at_stage_[index];
+  if (stages_[stage]->Resume(batch(index)) == StageProgress::kExpertsAway) {
+    return BatchProgress::kMoved;
+  }
+  return EnterFrom(index, stage + 1);
+}
+
+void Pipeline::Logits(uint32_t index, std::span<const int32_t> rows, float* logits) {
+  stages_.back()->Logits(batch(index), rows, logits);
+}
+
+}  // namespace switchyard::router

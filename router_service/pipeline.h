@@ -1,0 +1,76 @@
+#pragma once
+
+// All stages of a model in one process: takes micro-batches through them one after the other. The
+// residual stream passes from stage to stage in fp32, so the number of stages changes no bit.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/base/numerics.h"
+#include "kernels/base/thread_pool.h"
+#include "router_service/expert_dispatcher.h"
+#include "router_service/micro_batch.h"
+#include "router_service/stage_executor.h"
+#include "services/model/checkpoint.h"
+#include "services/model/model_spec.h"
+
+namespace switchyard::router {
+
+enum class BatchProgress {
+  kWaiting,  // its experts are still away
+  kMoved,    // went on and sent the next layer
+  kDone,     // through all stages
+};
+
+struct PipelineOptions {
+  kernels::NumericsClass numerics = kernels::NumericsClass::kFp32;
+  int64_t stages = 1;      // layers are cut into this many even ranges
+  int64_t kv_pages = 0;    // in every stage
+  int64_t max_rows = 256;  // of a micro-batch
+};
+
+// Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
+class Pipeline {
+ public:
+  static absl::StatusOr<std::unique_ptr<Pipeline>> Load(const model::Checkpoint& checkpoint,
+                                                        const PipelineOptions& options,
+                                                        kernels::ThreadPool& pool,
+                                                        ExpertDispatcher& dispatcher,
+                                                        const model::LoadProgress& progress);
+
+  MicroBatch& batch(uint32_t index) { return *batches_[index]; }
+
+  // Starts batch `index`, which Assign has filled. Never kWaiting.
+  BatchProgress Start(uint32_t index);
+
+  // Takes the batch on if the experts it waits for are back. An error when a layer's experts are
+  // lost; the batch is then over.
+  absl::StatusOr<BatchProgress> Advance(uint32_t index);
+
+  // Ends a batch that is not through. What its experts send later is dropped.
+  void Abandon(uint32_t index) { dispatcher_.Abandon(index); }
+
+  // Logits of rows of a batch that is through, [rows][vocabulary]; at most its max_rows rows.
+  void Logits(uint32_t index, std::span<const int32_t> rows, float* logits);
+
+  const model::ModelSpec& spec() const { return spec_; }
+  int64_t stages() const { return static_cast<int64_t>(stages_.size()); }
+  StageExecutor& stage(int64_t index) { return *stages_[index]; }
+
+ private:
+  Pipeline(const model::ModelSpec& spec, kernels::RopeTable rope, ExpertDispatcher& dispatcher);
+  BatchProgress EnterFrom(uint32_t index, size_t stage);
+
+  const model::ModelSpec spec_;
+  const kernels::RopeTable rope_;
+  ExpertDispatcher& dispatcher_;
+  std::vector<std::unique_ptr<StageExecutor>> stages_;
+  std::array<std::unique_ptr<MicroBatch>, ExpertDispatcher::kMicroBatches> batches_;
+  std::array<size_t, ExpertDispatcher::kMicroBatches> at_stage_{};
+};
+
+}  // namespace switchyard::router

@@ -1,0 +1,97 @@
+#include "router_service/request.h"
+
+#include <cmath>
+#include <span>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "services/base/status_macros.h"
+
+namespace switchyard::router {
+namespace {
+
+constexpr int32_t kMaxLogprobs = 128;
+constexpr size_t kMaxStopTokens = 1024;
+
+template <typename... Parts>
+absl::Status Invalid(const std::string& field, const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", parts...));
+}
+
+absl::Status CheckTokens(const std::string& field, std::span<const int32_t> tokens,
+                         const RequestLimits& limits) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= limits.vocabulary) {
+      return Invalid(field, "token id ", tokens[i], " at index ", i,
+                     " is outside the vocabulary of ", limits.vocabulary);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLogprobs(const std::string& field, int32_t value) {
+  if (value >= -1 && value <= kMaxLogprobs) return absl::OkStatus();
+  return Invalid(field, value, " is not between -1 (none) and ", kMaxLogprobs);
+}
+
+absl::Status CheckSampling(const kernels::SamplingParameters& sampling) {
+  if (!(sampling.temperature >= 0) || std::isinf(sampling.temperature)) {
+    return Invalid("sampling.temperature", sampling.temperature, " is not a number from 0 up");
+  }
+  if (!(sampling.top_p >= 0 && sampling.top_p <= 1)) {
+    return Invalid("sampling.top_p", sampling.top_p, " is not between 0 and 1");
+  }
+  if (sampling.top_k < 0) return Invalid("sampling.top_k", sampling.top_k, " is negative");
+  return absl::OkStatus();
+}
+
+absl::Status CheckLengths(const GenerateParameters& parameters, const RequestLimits& limits) {
+  const int64_t prompt = std::ssize(parameters.prompt);
+  if (prompt == 0) return Invalid("prompt_ids", "is empty");
+  if (prompt > limits.max_positions) {
+    return Invalid("prompt_ids", "has ", prompt, " tokens, above the context limit of ",
+                   limits.max_positions);
+  }
+  if (parameters.max_tokens < 0 || parameters.max_tokens > limits.max_positions - prompt) {
+    return Invalid("max_tokens", parameters.max_tokens, " tokens after a prompt of ", prompt,
+                   " exceed the context limit of ", limits.max_positions);
+  }
+  if (std::ssize(parameters.generated) > parameters.max_tokens) {
+    return Invalid("generated_ids", "has ", parameters.generated.size(), " tokens, but max_tokens is ",
+                   parameters.max_tokens);
+  }
+  if (parameters.min_tokens < 0 || parameters.min_tokens > parameters.max_tokens) {
+    return Invalid("min_tokens", parameters.min_tokens, " is not between 0 and max_tokens, ",
+                   parameters.max_tokens);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Validate(const GenerateParameters& parameters, const RequestLimits& limits) {
+  // Lengths first: nothing else is looked at token by token before they are known to be bounded.
+  RETURN_IF_ERROR(CheckLengths(parameters, limits));
+  RETURN_IF_ERROR(CheckTokens("prompt_ids", parameters.prompt, limits));
+  RETURN_IF_ERROR(CheckTokens("generated_ids", parameters.generated, limits));
+  RETURN_IF_ERROR(CheckSampling(parameters.sampling));
+  if (parameters.stop_tokens.size() > kMaxStopTokens) {
+    return Invalid("stop_token_ids", "has ", parameters.stop_tokens.size(), " tokens, above ",
+                   kMaxStopTokens);
+  }
+  RETURN_IF_ERROR(CheckTokens("stop_token_ids", parameters.stop_tokens, limits));
+  RETURN_IF_ERROR(CheckLogprobs("logprobs", parameters.logprobs));
+  return CheckLogprobs("prompt_logprobs", parameters.prompt_logprobs);
+}
+
+absl::Status Validate(const EvaluateParameters& parameters, const RequestLimits& limits) {
+  const int64_t tokens = std::ssize(parameters.tokens);
+  if (tokens == 0) return Invalid("rows.ids", "is empty");
+  if (tokens > limits.max_positions) {
+    return Invalid("rows.ids", "has ", tokens, " tokens, above the context limit of ",
+                   limits.max_positions);
+  }
+  return CheckTokens("rows.ids", parameters.tokens, limits);
+}
+
+}  // namespace switchyard::router

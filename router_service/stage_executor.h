@@ -1,0 +1,76 @@
+#pragma once
+
+// Runs micro-batches through a range of layers: embedding in the first stage, attention and routing
+// here, experts through the dispatcher, LM head in the last stage. A state machine that stops
+// wherever a layer's experts are away, so that several micro-batches take turns on one thread. What a
+// row computes depends on its own sequence only (docs/arithmetic.md), never on the micro-batch.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/base/numerics.h"
+#include "kernels/base/thread_pool.h"
+#include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/rope/rope.h"
+#include "router_service/expert_dispatcher.h"
+#include "router_service/kv_storage.h"
+#include "router_service/micro_batch.h"
+#include "services/model/checkpoint.h"
+#include "services/model/model_spec.h"
+
+namespace switchyard::router {
+
+enum class StageProgress {
+  kExpertsAway,  // the dispatcher has the layer `batch.layer`; call Resume when it is finished
+  kDone,         // batch.hidden() is the stage's output
+};
+
+// Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
+class StageExecutor {
+ public:
+  StageExecutor(model::StageWeights weights, const model::ModelSpec& spec,
+                const kernels::RopeTable& rope, kernels::NumericsClass numerics, int64_t kv_pages,
+                kernels::ThreadPool& pool, ExpertDispatcher& dispatcher);
+
+  // Enters the stage: embeds the batch's tokens in the first stage, goes on from batch.hidden() in
+  // the others.
+  StageProgress Enter(MicroBatch& batch);
+
+  // Adds the experts' rows, which are there, to the layer the batch stopped at, and goes on.
+  StageProgress Resume(MicroBatch& batch);
+
+  // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary].
+  void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
+
+  int64_t first_layer() const { return weights_.first_layer; }
+  int64_t last_layer() const { return first_layer() + static_cast<int64_t>(weights_.layers.size()); }
+  KvStorage& kv() { return kv_; }
+
+ private:
+  StageProgress RunFrom(MicroBatch& batch, int64_t layer);
+  void Attend(MicroBatch& batch, int64_t layer);
+  void Project(MicroBatch& batch, const model::AttentionWeights& weights,
+               const model::AttentionSpec& spec);
+  void RunDense(MicroBatch& batch, int64_t layer);
+  bool Dispatch(MicroBatch& batch, int64_t layer);
+  void AddExperts(MicroBatch& batch);
+  void Normalize(const float* rows, const std::vector<float>& weight, int64_t count,
+                 kernels::DType type, void* output);
+  void Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,
+                int64_t y_stride);
+  void AddProjected(MicroBatch& batch);
+
+  const model::ModelSpec& spec_;
+  const kernels::RopeTable& rope_;
+  const kernels::NumericsClass numerics_;
+  const kernels::DType wire_;
+  kernels::ThreadPool& pool_;
+  ExpertDispatcher& dispatcher_;
+  model::StageWeights weights_;
+  KvStorage kv_;
+  kernels::ExpertWorkspace dense_workspace_;
+  std::vector<kernels::ExpertRow> dense_rows_;
+};
+
+}  // namespace switchyard::router

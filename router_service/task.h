@@ -1,0 +1,52 @@
+#pragma once
+
+// A sequence with a purpose: what the engine asks of it and tells it while its rows are computed. All
+// calls come from the engine's thread.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "absl/status/status.h"
+#include "router_service/micro_batch.h"
+#include "router_service/sampler.h"
+#include "router_service/sequence.h"
+#include "services/base/clock.h"
+
+namespace switchyard::router {
+
+struct ChunkOutcome {
+  bool finished = false;         // nothing is left to do; the sink has been told
+  int64_t prompt_tokens = 0;     // of a prompt that is now through
+  int64_t generated_tokens = 0;  // chosen now
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  // True when there is nothing to compute; the sink has then been told all.
+  virtual bool FinishAtOnce() { return false; }
+
+  virtual bool HasRoom() const { return true; }  // for more results
+
+  virtual bool WantsLogits(int64_t position) const = 0;
+
+  // In ascending order of position. An error ends the task.
+  virtual absl::Status TakeLogits(int64_t position, std::span<const float> logits,
+                                  Sampler& sampler) = 0;
+
+  // Rows [first_row, first_row + rows) of the batch are computed, and their logits taken.
+  virtual ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
+
+  virtual void Fail(const absl::Status& status) = 0;
+
+  Sequence sequence;
+  TimePoint deadline = TimePoint::max();
+
+  // The engine's.
+  bool ended = false;                      // no more is to be done, but it is still in flight
+  std::optional<TimePoint> stalled_since;  // start of the first try that lost its experts
+};
+
+}  // namespace switchyard::router
