@@ -31,7 +31,7 @@ constexpr MixtralDimensions kDimensions = {.hidden = 75,
                                            .vocabulary = 2700};
 
 std::string Folder(const std::string& name) {
-  return testing::TempDir() + "/checkpoint_test/" + name;
+  return ::testing::TempDir() + "/checkpoint_test/" + name;
 }
 
 Checkpoint OpenOrDie(const std::string& folder) {
@@ -245,7 +245,7 @@ TEST(CheckpointTest, DigestFollowsTheContentAndNotThePlace) {
   ASSERT_TRUE(WriteWholeFile(Folder("copy") + "/generation_config.json", "{}").ok());
   EXPECT_EQ(OpenOrDie(Folder("copy")).digest(), digest);
   std::string config = *ReadWholeFile(Folder("copy") + "/config.json", 1 << 20);
-  config.replace(config.find("1e-05"), 5, "2e-05");
+  config.replace(config.find("silu"), 4, "swish");
   ASSERT_TRUE(WriteWholeFile(Folder("copy") + "/config.json", config).ok());
   EXPECT_NE(OpenOrDie(Folder("copy")).digest(), digest);
 }
