@@ -107,7 +107,7 @@ absl::Status Pool::CheckClass(const v1::RegisterRequest& request, v1::Numerics w
 
 absl::Status Pool::Admit(const v1::RegisterRequest& request) {
   const std::string& name = request.member().name();
-  if (!software_version_.empty() && request.software_version() != software_version_) {
+  if ((fixed_ || !software_version_.empty()) && request.software_version() != software_version_) {
     return absl::FailedPreconditionError(
         absl::StrCat(name, " runs version '", request.software_version(),
                      "', but this pool runs version '", software_version_, "'"));
