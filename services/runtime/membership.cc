@@ -1,5 +1,6 @@
 #include "services/runtime/membership.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,9 @@ namespace switchyard::runtime {
 namespace {
 
 constexpr Duration kRegisterTimeout = std::chrono::seconds(1);
+
+// Whatever the coordinator says.
+constexpr Duration kShortestLease = std::chrono::milliseconds(100);
 
 // Errors that trying again does not mend: the coordinator looked at the request and refused it.
 bool IsRefusal(const absl::Status& status) {
@@ -54,6 +58,9 @@ struct MembershipAgent::Impl {
   Duration Step();  // one registration or heartbeat; how long to wait before the next
   absl::Status Register();
   absl::Status Heartbeat();
+  template <typename Method, typename Request, typename Response>
+  absl::Status Call(Method method, Duration timeout, const Request& request, Response* response);
+  bool WasStopped() const;
   void BecomeStranger(const std::string& why);
   void TellOnce(const absl::Status& status, std::string_view what);
   v1::HeartbeatRequest Report();
@@ -68,12 +75,15 @@ struct MembershipAgent::Impl {
   bool has_lease = false;    // as far as we know
   uint64_t coordinator = 0;  // whose lease it is
   Duration lease{};          // 0 before the first registration
-  TimePoint last_step{};
+  TimePoint renewed{};       // when the call began that gave or prolonged it
+  TimePoint step_begin{};
+  TimePoint next_step_due{};  // unless we are stopped
 
   mutable std::mutex mutex;
   mutable std::condition_variable changed;
   bool stopping = false;  // these are guarded by mutex
   bool heartbeat_now = false;
+  grpc::ClientContext* in_flight = nullptr;
   std::optional<v1::ModelIdentity> model;  // once registered
   absl::Status refusal;                    // of the latest registration
   v1::Member member;
@@ -108,9 +118,10 @@ absl::Status MembershipAgent::Impl::Register() {
   *request.mutable_loaded() = std::move(*report.mutable_loaded());
   request.set_last_epoch(report.epoch());
 
+  const TimePoint begin = options.clock->Now();
   v1::RegisterResponse response;
-  const std::unique_ptr<grpc::ClientContext> context = NewContext(kRegisterTimeout);
-  absl::Status status = FromGrpc(stub->Register(context.get(), request, &response));
+  absl::Status status =
+      Call(&v1::Coordinator::Stub::Register, kRegisterTimeout, request, &response);
   {
     std::lock_guard lock(mutex);
     refusal = IsRefusal(status) ? status : absl::OkStatus();
@@ -124,16 +135,42 @@ absl::Status MembershipAgent::Impl::Register() {
   changed.notify_all();
   if (!status.ok()) return status;
   has_lease = true;
+  renewed = begin;
   coordinator = response.coordinator();
-  lease = std::chrono::milliseconds(response.lease_ms());
+  lease = std::max<Duration>(std::chrono::milliseconds(response.lease_ms()), kShortestLease);
   return absl::OkStatus();
 }
 
 absl::Status MembershipAgent::Impl::Heartbeat() {
   const v1::HeartbeatRequest request = Report();
+  const TimePoint begin = options.clock->Now();
   v1::HeartbeatResponse response;
-  const std::unique_ptr<grpc::ClientContext> context = NewContext(lease / 3);
-  return FromGrpc(stub->Heartbeat(context.get(), request, &response));
+  absl::Status status = Call(&v1::Coordinator::Stub::Heartbeat, lease / 3, request, &response);
+  if (status.ok()) renewed = begin;
+  return status;
+}
+
+template <typename Method, typename Request, typename Response>
+absl::Status MembershipAgent::Impl::Call(Method method, Duration timeout, const Request& request,
+                                         Response* response) {
+  const std::unique_ptr<grpc::ClientContext> context = NewContext(timeout);
+  {
+    std::lock_guard lock(mutex);
+    if (stopping) return absl::CancelledError("stopping");
+    in_flight = context.get();
+  }
+  const grpc::Status status = (stub.get()->*method)(context.get(), request, response);
+  std::lock_guard lock(mutex);
+  in_flight = nullptr;
+  return FromGrpc(status);
+}
+
+// The lease ran out and we did not run in the meantime. When we did run, the coordinator is away,
+// and nobody wrote us off.
+bool MembershipAgent::Impl::WasStopped() const {
+  if (lease == Duration::zero()) return false;
+  const TimePoint now = options.clock->Now();
+  return now - next_step_due > lease / 2 && now - renewed > lease;
 }
 
 void MembershipAgent::Impl::BecomeStranger(const std::string& why) {
@@ -146,6 +183,7 @@ void MembershipAgent::Impl::BecomeStranger(const std::string& why) {
   LogWarning() << options.registration.member().name() << " lost its lease (" << why
                << "); going on as a new incarnation";
   if (options.on_new_incarnation) options.on_new_incarnation(incarnation);
+  step_begin = options.clock->Now();  // however long the role took
 }
 
 void MembershipAgent::Impl::TellOnce(const absl::Status& status, std::string_view what) {
@@ -162,12 +200,7 @@ void MembershipAgent::Impl::TellOnce(const absl::Status& status, std::string_vie
 }
 
 Duration MembershipAgent::Impl::Step() {
-  const TimePoint now = options.clock->Now();
-  const Duration gap = now - std::exchange(last_step, now);
-  // A step and the wait after it take two thirds of the lease at most.
-  if (lease > Duration::zero() && gap > lease) {
-    BecomeStranger(absl::StrCat("stopped for ", Milliseconds(gap), " ms"));
-  }
+  if (WasStopped()) BecomeStranger("this process was stopped for longer than it");
   if (!has_lease) {
     const absl::Status status = Register();
     TellOnce(status, "registration");
@@ -194,9 +227,11 @@ Duration MembershipAgent::Impl::Step() {
 }
 
 void MembershipAgent::Impl::Run() {
-  last_step = options.clock->Now();
+  next_step_due = options.clock->Now();
   while (true) {
+    step_begin = options.clock->Now();
     const Duration wait = Step();
+    next_step_due = step_begin + std::max(kRegisterTimeout, lease / 3) + wait;
     std::unique_lock lock(mutex);
     changed.wait_for(lock, wait, [&] { return stopping || heartbeat_now; });
     if (stopping) return;
@@ -213,6 +248,7 @@ MembershipAgent::~MembershipAgent() {
   {
     std::lock_guard lock(impl_->mutex);
     impl_->stopping = true;
+    if (impl_->in_flight != nullptr) impl_->in_flight->TryCancel();
   }
   impl_->changed.notify_all();
   impl_->thread.join();
