@@ -20,7 +20,7 @@ struct LayoutOptions {
   bool in_process = false;       // all roles in this process
   int threads = 0;               // compute threads of each role; 0: as many as there are cores
   int stages = 1;                // parts that the layers are cut into inside a router worker
-  int prefill_chunk = 512;       // most prompt tokens of one request in a step
+  int prefill_chunk = 256;       // most prompt tokens of one request in a step
   int64_t kv_tokens = 0;         // KV cache size in tokens; 0: by memory
   bool json_logs = false;
 };

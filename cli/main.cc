@@ -10,6 +10,7 @@
 #include "cli/eval.h"
 #include "cli/role.h"
 #include "cli/serve.h"
+#include "cli/status.h"
 #include "services/base/log.h"
 #include "services/base/version.h"
 
@@ -49,6 +50,10 @@ int Main(int argc, char** argv) {
   AddEvalFlags(*app.add_subcommand("eval", "Logits, routing, loss of given tokens or text"), eval);
   BenchOptions bench;
   AddBenchFlags(*app.add_subcommand("bench", "Speed as a ratio to this machine's limits"), bench);
+  StatusOptions status;
+  AddStatusFlags(*app.add_subcommand("status", "Members, placement and load as JSON"), status);
+  DrainOptions drain;
+  AddDrainFlags(*app.add_subcommand("drain", "Move a host's experts away from it"), drain);
   RoleOptions role;
   AddRoleFlags(*app.add_subcommand("role", "Run one role; `serve` and Kubernetes use this"), role);
 
@@ -60,6 +65,8 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("chat")) return Report(RunChat(chat));
   if (app.got_subcommand("eval")) return Report(RunEval(eval));
   if (app.got_subcommand("bench")) return Report(RunBench(bench));
+  if (app.got_subcommand("status")) return Report(RunStatus(status));
+  if (app.got_subcommand("drain")) return Report(RunDrain(drain));
   return Report(RunRole(role));
 }
 

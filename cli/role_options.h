@@ -24,7 +24,7 @@ struct RoleOptions {
   std::string dtype = "auto";
   // Router worker:
   int stages = 1;
-  int prefill_chunk = 512;
+  int prefill_chunk = 256;
   int64_t kv_tokens = 0;
   // Gateway:
   std::string api_key_file;

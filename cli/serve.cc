@@ -31,15 +31,17 @@ void PrintBanner(const ServeOptions& options, const model::ModelSpec& spec) {
   fflush(stdout);
 }
 
-void PrintReady(const std::string& host, uint16_t port, const std::string& model) {
-  const std::string url = absl::StrCat("http://", host, ":", port);
+void PrintReady(const std::string& host, const LocalCluster& cluster, const std::string& model) {
+  const std::string url = absl::StrCat("http://", host, ":", cluster.gateway_port());
   printf(
       "\nready: %s\n"
       "try:   curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"
       "         -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
       "\"Who goes there?\"}]}'\n"
-      "or:    switchyard chat --url %s\n",
-      url.c_str(), url.c_str(), model.c_str(), url.c_str());
+      "or:    switchyard chat --url %s\n"
+      "       switchyard status --coordinator %s\n",
+      url.c_str(), url.c_str(), model.c_str(), url.c_str(),
+      cluster.coordinator_address().c_str());
   fflush(stdout);
 }
 
@@ -68,7 +70,7 @@ absl::Status RunServe(const ServeOptions& options) {
   ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.layout.model));
   PrintBanner(options, checkpoint.spec());
   ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(options.layout, options.gateway));
-  PrintReady(options.gateway.host, cluster->gateway_port(), ModelName(options));
+  PrintReady(options.gateway.host, *cluster, ModelName(options));
   signals.Wait();
   LogInfo() << "draining; once more to stop at once";
   signals.ExitOnNext();
