@@ -106,8 +106,8 @@ SWITCHYARD_INLINE F Rsqrt(F x) {
   return F(1.0f) / Sqrt(x);
 }
 
-// The angle less n quarter turns, n to nearest; pi/2 in three parts of 24 bits. For large angles
-// angle * 2/pi is itself rounded, so the rest can reach 1.3 and the polynomials are fitted to that.
+// The angle less n quarter turns; pi/2 in three parts of 24 bits. For large angles the quotient is
+// itself rounded, so the rest can reach 1.2 and the polynomials are fitted to 1.3.
 template <typename F>
 SWITCHYARD_INLINE void SinCos(F angle, F* sine, F* cosine) {
   using I = IntOf<F>;
@@ -117,7 +117,7 @@ SWITCHYARD_INLINE void SinCos(F angle, F* sine, F* cosine) {
   const F finite = Select(angle == angle, angle, F(0.0f));
   const F bounded = Select(above, F(0.0f), Select(below, F(0.0f), finite));
 
-  const F n = RoundToInteger(bounded * F(0.636619747f));
+  const F n = RoundToInteger(Fma(bounded, F(0.636619747f), bounded * F(2.56825533e-8f)));
   F r = Fma(n, F(-1.57079637f), bounded);
   r = Fma(n, F(4.37113883e-8f), r);
   r = Fma(n, F(1.71512451e-15f), r);

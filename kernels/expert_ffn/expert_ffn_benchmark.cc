@@ -3,11 +3,11 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <map>
-#include <memory>
+#include <utility>
 #include <vector>
 
-#include "kernels/base/bf16.h"
 #include "kernels/base/machine_limits.h"
 #include "kernels/expert_ffn/expert_ffn.h"
 

@@ -16,8 +16,7 @@ struct Fp32Lines {
   static constexpr int64_t kDepth = 1;  // k per line
 
   template <int kRows>
-  SWITCHYARD_INLINE static void Step(const X* const* x, int64_t k, const char* line,
-                                     F32x16* sums) {
+  SWITCHYARD_INLINE static void Step(const X* const* x, int64_t k, const char* line, F32x16* sums) {
     const F32x16 w = Load(reinterpret_cast<const float*>(line));
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) MultiplyAdd(F32x16(x[row][k]), w, sums[row]);
@@ -30,8 +29,7 @@ struct WidenedBf16Lines {
   static constexpr int64_t kDepth = 2;
 
   template <int kRows>
-  SWITCHYARD_INLINE static void Step(const X* const* x, int64_t k, const char* line,
-                                     F32x16* sums) {
+  SWITCHYARD_INLINE static void Step(const X* const* x, int64_t k, const char* line, F32x16* sums) {
     const F32x16 odd = UpperBf16(LoadInt(line));
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) MultiplyAdd(F32x16(x[row][k + 1]), odd, sums[row]);
@@ -43,20 +41,12 @@ struct WidenedBf16Lines {
   }
 };
 
-// Asks for weights that are needed soon: `step` bytes further with each line that is multiplied.
-// When several blocks of rows pass over the same weights, each asks for its share of the next ones,
-// so that memory is read at an even pace instead of in bursts.
-struct Prefetch {
-  const char* next;
-  int64_t step;
-};
-
-// sums[segment][row]: `kSegments` consecutive segments of `length` k side by side, because one chain
-// of dependent fma cannot keep up with memory when there are few rows.
-template <typename Lines, int kRows, int kSegments>
+// sums[segment][row]: `kSegments` consecutive segments of `length` k side by side, because one
+// chain of dependent fma cannot keep up with memory when there are few rows. With kPrefetch the
+// weights that follow them are asked for on the way.
+template <typename Lines, int kRows, int kSegments, bool kPrefetch>
 SWITCHYARD_INLINE void SumSegments(const typename Lines::X* const* rows, const char* panel,
-                                   int64_t first, int64_t length, Prefetch prefetch,
-                                   F32x16 (*sums)[kRows]) {
+                                   int64_t first, int64_t length, F32x16 (*sums)[kRows]) {
 #pragma GCC unroll 8
   for (int segment = 0; segment < kSegments; ++segment) {
 #pragma GCC unroll 16
@@ -70,15 +60,17 @@ SWITCHYARD_INLINE void SumSegments(const typename Lines::X* const* rows, const c
   for (int64_t k = first; k < first + length; k += Lines::kDepth, line += kLineBytes) {
 #pragma GCC unroll 8
     for (int segment = 0; segment < kSegments; ++segment) {
-      __builtin_prefetch(prefetch.next + segment * segment_bytes, 0, 2);
+      if constexpr (kPrefetch) {
+        __builtin_prefetch(line + (segment + kSegments) * segment_bytes, 0, 2);
+      }
       Lines::template Step<kRows>(x, k + segment * length, line + segment * segment_bytes,
                                   sums[segment]);
     }
-    prefetch.next += prefetch.step;
   }
 }
 
-// Sums of 2^level neighbouring segments that wait for their right neighbour, as in a binary counter.
+// Sums of 2^level neighbouring segments that wait for their right neighbour, as in a binary
+// counter.
 struct PendingSums {
   alignas(64) float level[4][PanelKernel::kMaxRows * 16];
 
@@ -108,13 +100,12 @@ struct Piece {
   int64_t segment;        // index of the first
 };
 
-template <typename Lines, int kRows, int kSegments>
-void SumBlock(const void* const* rows, int64_t row, const Piece& piece, Prefetch prefetch,
-              PendingSums* pending) {
+template <typename Lines, int kRows, int kSegments, bool kPrefetch>
+void SumBlock(const void* const* rows, int64_t row, const Piece& piece, PendingSums* pending) {
   F32x16 sums[kSegments][kRows];
-  SumSegments<Lines, kRows, kSegments>(
+  SumSegments<Lines, kRows, kSegments, kPrefetch>(
       reinterpret_cast<const typename Lines::X* const*>(rows + row), piece.panel, piece.first,
-      piece.length, prefetch, sums);
+      piece.length, sums);
 #pragma GCC unroll 8
   for (int s = 0; s < kSegments; ++s) {
 #pragma GCC unroll 16
@@ -123,30 +114,34 @@ void SumBlock(const void* const* rows, int64_t row, const Piece& piece, Prefetch
 }
 
 // SumBlock for a number of rows that is known only now, 1 <= count <= kRows.
-template <typename Lines, int kRows>
+template <typename Lines, int kRows, bool kPrefetch>
 SWITCHYARD_INLINE void SumRows(const void* const* rows, int64_t row, int64_t count,
-                               const Piece& piece, Prefetch prefetch, PendingSums* pending) {
+                               const Piece& piece, PendingSums* pending) {
   if constexpr (kRows > 1) {
     if (count < kRows) {
-      return SumRows<Lines, kRows - 1>(rows, row, count, piece, prefetch, pending);
+      return SumRows<Lines, kRows - 1, kPrefetch>(rows, row, count, piece, pending);
     }
   }
-  SumBlock<Lines, kRows, 1>(rows, row, piece, prefetch, pending);
+  SumBlock<Lines, kRows, 1, kPrefetch>(rows, row, piece, pending);
 }
 
-// One segment for all rows, in blocks of nearly the same size of at most kRows.
+// One segment for all rows, in blocks of nearly the same size of at most kRows. When several blocks
+// pass over the segment, each asks for its share of the next one, so that memory is read at an even
+// pace instead of in bursts.
 template <typename Lines, int kRows>
 SWITCHYARD_INLINE void SumAllRows(const void* const* rows, int64_t count, const Piece& piece,
                                   PendingSums* pending) {
+  if (count <= kRows) return SumRows<Lines, kRows, true>(rows, 0, count, piece, pending);
   const int64_t blocks = (count + kRows - 1) / kRows;
-  const int64_t bytes = piece.length / Lines::kDepth * kLineBytes;
-  const char* next = piece.panel + piece.first / Lines::kDepth * kLineBytes + bytes;
-  int64_t row = 0;
+  const int64_t lines = piece.length / Lines::kDepth;
+  const char* next = piece.panel + (piece.first / Lines::kDepth + lines) * kLineBytes;
   for (int64_t block = 0; block < blocks; ++block) {
+    for (int64_t i = lines * block / blocks; i < lines * (block + 1) / blocks; ++i) {
+      __builtin_prefetch(next + i * kLineBytes, 0, 2);
+    }
+    const int64_t row = count * block / blocks;
     const int64_t end = count * (block + 1) / blocks;
-    const Prefetch share = {next + bytes * block / blocks, (kLineBytes + blocks - 1) / blocks};
-    SumRows<Lines, kRows>(rows, row, end - row, piece, share, pending);
-    row = end;
+    SumRows<Lines, kRows, false>(rows, row, end - row, piece, pending);
   }
 }
 
@@ -158,16 +153,14 @@ void PanelProduct(const void* const* rows, int64_t count, const void* panel, int
   const int64_t padded_k = (k + Lines::kDepth - 1) / Lines::kDepth * Lines::kDepth;
   Piece piece = {static_cast<const char*>(panel), 0, length, 0};
   const auto run_side_by_side = [&](int segments, auto sum_block) {
-    const int64_t bytes = segments * length / Lines::kDepth * kLineBytes;
     while (piece.first + segments * length <= padded_k) {
-      const char* line = piece.panel + piece.first / Lines::kDepth * kLineBytes;
-      sum_block(rows, 0, piece, Prefetch{line + bytes, kLineBytes}, &pending);
+      sum_block(rows, 0, piece, &pending);
       piece.first += segments * length;
       piece.segment += segments;
     }
   };
-  if (count == 1) run_side_by_side(4, SumBlock<Lines, 1, 4>);
-  if (count == 2) run_side_by_side(2, SumBlock<Lines, 2, 2>);
+  if (count == 1) run_side_by_side(4, SumBlock<Lines, 1, 4, true>);
+  if (count == 2) run_side_by_side(2, SumBlock<Lines, 2, 2, true>);
   for (; piece.first < padded_k; piece.first += length, ++piece.segment) {
     piece.length = padded_k - piece.first < length ? padded_k - piece.first : length;
     SumAllRows<Lines, kRows>(rows, count, piece, &pending);
