@@ -180,9 +180,10 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
                                       : absl::StrCat(options.advertised_host, ":", server->port()));
   request.set_software_version(kVersion);
   request.set_model_digest(checkpoint.digest());
-  request.add_offered(v1::NUMERICS_BF16);
-  request.add_offered(v1::NUMERICS_FP32);
   const model::ModelSpec& spec = checkpoint.spec();
+  // The checkpoint's own type first, as router workers do: whoever registers first decides.
+  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
+  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
   // The class is not known yet; the larger one keeps the count of experts that fit true for both.
   const uint64_t bytes = BytesPerExpert(spec, kernels::NumericsClass::kFp32);
   request.set_bytes_per_expert(bytes);
