@@ -12,6 +12,7 @@ for them, and //bazel:defs.bzl passes it to every compilation.
 _PACKAGED = {
     "benchmark": (["benchmark"], "benchmark/benchmark.h"),
     "cli11": (["CLI11"], "CLI/CLI.hpp"),
+    "crypto": (["libcrypto"], "openssl/sha.h"),
     "curl": (["libcurl"], "x86_64-linux-gnu/curl/curl.h"),
     "gmock": (["gmock"], "gmock/gmock.h"),
     "gtest": (["gtest"], "gtest/gtest.h"),

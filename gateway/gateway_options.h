@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "services/base/clock.h"
+
+namespace switchyard::gateway {
+
+struct GatewayOptions {
+  // Checkpoint folder: tokenizer.model, tokenizer_config.json, generation_config.json are read from
+  // it. Without a tokenizer.model only token-id prompts are served and texts stay empty.
+  std::string model_folder;
+  std::string served_model_name;  // empty: the folder's name
+
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;  // 0 takes a free one
+
+  // Router workers: those of the coordinator's placement, or these addresses when there are any.
+  std::string coordinator_address;
+  std::vector<std::string> router_addresses;
+
+  // Bearer keys that open every route but /health. None: no authentication.
+  std::vector<std::string> api_keys;
+
+  Duration request_timeout = std::chrono::minutes(10);  // of one generation, resumptions included
+  size_t max_body_bytes = size_t{8} << 20;
+};
+
+}  // namespace switchyard::gateway

@@ -1,0 +1,147 @@
+#include "gateway/gateway_server.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gateway/http_server.h"
+#include "gateway/routes.h"
+#include "services/base/file.h"
+#include "services/base/log.h"
+#include "services/base/status_macros.h"
+
+namespace switchyard::gateway {
+namespace {
+
+constexpr size_t kLargestConfig = 1 << 20;
+constexpr size_t kLargestKeyFile = 1 << 20;
+
+std::string FolderName(const std::string& folder) {
+  const auto path = std::filesystem::path(folder).lexically_normal();
+  return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
+}
+
+absl::StatusOr<SamplingDefaults> ReadDefaults(const std::string& folder) {
+  const std::string path = folder + "/generation_config.json";
+  SamplingDefaults defaults;
+  if (!std::filesystem::exists(path)) return defaults;
+  ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kLargestConfig));
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError(path + " is not a JSON object");
+  const auto number = [&json](const char* key, double otherwise) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number() ? found->get<double>() : otherwise;
+  };
+  defaults.temperature = static_cast<float>(number("temperature", defaults.temperature));
+  defaults.top_p = static_cast<float>(number("top_p", defaults.top_p));
+  defaults.top_k = static_cast<int32_t>(number("top_k", defaults.top_k));
+  if (!(defaults.temperature >= 0) || !(defaults.top_p > 0 && defaults.top_p <= 1) ||
+      defaults.top_k < 0) {
+    return absl::InvalidArgumentError(path + ": temperature, top_p or top_k is out of its range");
+  }
+  return defaults;
+}
+
+absl::StatusOr<ModelFiles> ReadModelFiles(const GatewayOptions& options) {
+  const std::string& folder = options.model_folder;
+  ModelFiles model{.name = options.served_model_name};
+  if (model.name.empty()) model.name = FolderName(folder);
+  ASSIGN_OR_RETURN(model.defaults, ReadDefaults(folder));
+  auto tokenizer = tokenizer::Tokenizer::Open(folder);
+  if (tokenizer.ok()) {
+    model.tokenizer = *std::move(tokenizer);
+  } else if (!absl::IsNotFound(tokenizer.status())) {
+    return absl::InvalidArgumentError(absl::StrCat(folder, ": ", tokenizer.status().message()));
+  } else {
+    LogWarning() << folder << " has no tokenizer.model: only token-id prompts are served";
+  }
+  auto chat_template = tokenizer::ChatTemplate::Open(folder);
+  if (chat_template.ok()) {
+    model.chat_template = *std::move(chat_template);
+  } else if (!absl::IsNotFound(chat_template.status())) {
+    return absl::InvalidArgumentError(absl::StrCat(folder, ": ", chat_template.status().message()));
+  }
+  return model;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> LoadApiKeys(const std::string& file,
+                                                     const std::string& list) {
+  std::vector<std::string> keys;
+  const auto add = [&keys](const std::string& text) {
+    const std::string key(absl::StripAsciiWhitespace(text));
+    if (!key.empty() && key[0] != '#') keys.push_back(key);
+  };
+  for (const std::string& entry : std::vector<std::string>(absl::StrSplit(list, ','))) add(entry);
+  if (!file.empty()) {
+    const size_t before = keys.size();
+    ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kLargestKeyFile));
+    for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) add(line);
+    // An empty file must not open the server to everybody.
+    if (keys.size() == before) return absl::InvalidArgumentError(file + " holds no key");
+  }
+  return keys;
+}
+
+struct GatewayServer::Impl {
+  Impl(GatewayOptions given, ModelFiles model)
+      : options(std::move(given)),
+        pool({.coordinator_address = options.coordinator_address,
+              .router_addresses = options.router_addresses}),
+        routes(options, std::move(model), pool, metrics) {}
+
+  ~Impl() {
+    http.reset();  // every client is gone now, which cancels its jobs
+    routes.WaitForJobs();
+  }
+
+  const GatewayOptions options;
+  Metrics metrics;
+  WorkerPool pool;
+  Routes routes;
+  std::unique_ptr<HttpServer> http;
+};
+
+GatewayServer::GatewayServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GatewayServer::GatewayServer(GatewayServer&&) noexcept = default;
+GatewayServer& GatewayServer::operator=(GatewayServer&&) noexcept = default;
+GatewayServer::~GatewayServer() = default;
+
+absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
+  if (options.coordinator_address.empty() == options.router_addresses.empty()) {
+    return absl::InvalidArgumentError(
+        "gateway: give either the coordinator's address or those of router workers");
+  }
+  ASSIGN_OR_RETURN(ModelFiles model, ReadModelFiles(options));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(model));
+  HttpServerOptions http{.host = impl->options.host, .port = impl->options.port};
+  http.max_body_bytes = impl->options.max_body_bytes;
+  Routes* routes = &impl->routes;
+  ASSIGN_OR_RETURN(
+      impl->http,
+      HttpServer::Start(
+          http, {.check_head = [routes](const auto& request) { return routes->CheckHead(request); },
+                 .handle =
+                     [routes](HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+                       routes->Handle(request, std::move(exchange));
+                     },
+                 .refuse = [routes](int status) { return routes->Refuse(status); }}));
+  return GatewayServer(std::move(impl));
+}
+
+uint16_t GatewayServer::port() const { return impl_->http->port(); }
+
+bool GatewayServer::ready() const { return impl_->pool.ready(); }
+
+bool GatewayServer::Drain(Duration grace) {
+  impl_->routes.StartDraining();
+  impl_->http->StopAccepting();
+  return impl_->http->WaitIdle(grace);
+}
+
+}  // namespace switchyard::gateway

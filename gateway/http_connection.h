@@ -1,0 +1,123 @@
+#pragma once
+
+// One client connection of the HTTP server. Internal to it: includes Asio and Beast.
+
+#include <atomic>
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "gateway/http_server.h"
+
+namespace switchyard::gateway {
+
+class HttpConnection;
+
+// What the connections of a server share.
+struct HttpShared {
+  HttpServerOptions options;
+  HttpHandlers handlers;
+  boost::asio::io_context io;
+  std::atomic<size_t> in_progress{0};  // requests handed to the handler and not answered yet
+
+  std::mutex mutex;
+  bool stopped = false;                   // nothing is posted to `io` any more
+  std::set<HttpConnection*> connections;  // each removes itself when it is destroyed
+};
+
+// Everything runs on the strand of its socket, except what says otherwise.
+//
+// Life: wait for a first byte, read a header, check it, read the body, hand the request over; while
+// it is answered go on reading, so that a disconnect is seen; then the next request.
+class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
+ public:
+  using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
+  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Strand>;
+
+  HttpConnection(Socket socket, std::shared_ptr<HttpShared> shared);
+  ~HttpConnection();
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
+
+  void Start();  // from any thread
+  void Stop();   // from any thread: closes soon
+
+ private:
+  class Exchange;
+  using Error = boost::system::error_code;
+  using Action = void (HttpConnection::*)();
+
+  // Reading a request.
+  void WaitForRequest();
+  void ReadHeader();
+  void OnHeader(Error error);
+  void SendContinue();
+  void ReadBody();
+  void OnBody(Error error);
+  HttpRequest TakeHead() const;
+  void RefuseAndClose(HttpResponse response);
+  void RefuseError(Error error);
+
+  // While it is answered.
+  void Monitor();
+  void OnMonitored(Error error, size_t bytes);
+  void Send(const HttpResponse& response);
+  void StartStream(const HttpResponse& response, std::string ping);
+  void WriteChunk(std::string_view data);
+  void FinishStream();
+  void SchedulePing();
+  void OnPing(const std::shared_ptr<Exchange>& exchange);
+  void FinishExchange();
+
+  // Writing.
+  std::string Head(const HttpResponse& response) const;
+  void Queue(std::string_view data);
+  void WriteSome();
+  void OnWritten(Error error, size_t bytes);
+
+  void Linger();
+  void Close();
+  void Arm(Duration timeout, Action expired);
+  void Disarm();
+  void CancelRead();
+
+  Socket socket_;
+  const std::shared_ptr<HttpShared> shared_;
+  boost::beast::flat_buffer buffer_;  // read, not parsed yet
+  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+
+  boost::asio::steady_timer deadline_;  // of the one wait that is under way
+  uint64_t deadline_round_ = 0;         // tells an expiry that comes late from the present one
+  bool timed_out_ = false;
+
+  std::shared_ptr<Exchange> exchange_;  // the request being answered
+  bool http_1_0_ = false;
+  bool head_request_ = false;  // HEAD: an answer has no body
+  bool keep_alive_ = false;
+  bool monitoring_ = false;  // a read is under way while the request is answered
+  bool streaming_ = false;
+  bool answer_complete_ = false;  // all of the answer is queued
+  boost::asio::steady_timer ping_timer_;
+  std::string ping_;
+  bool wrote_since_ping_ = false;
+
+  std::string writing_;  // given to the socket, from written_ on
+  size_t written_ = 0;
+  std::string queued_;  // comes after it
+  bool write_under_way_ = false;
+  bool linger_after_write_ = false;
+  size_t lingered_bytes_ = 0;
+};
+
+}  // namespace switchyard::gateway
