@@ -6,6 +6,7 @@
 #include "kernels/base/simd.h"
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
+namespace {
 
 constexpr int64_t kPage = KvLayout::kPagePositions;
 constexpr int64_t kBlock = KvLayout::kBlockPositions;
@@ -15,7 +16,7 @@ constexpr float kMinusInfinity = -__builtin_inff();
 // Accumulators that fit the registers beside their operands, and queries that are computed
 // together, so that each loaded key and value serves all of them.
 #if defined(SWITCHYARD_SIMD_AVX512)
-constexpr int kAccumulators = 24;
+constexpr int kAccumulators = 12;
 constexpr int kMaxQueries = 6;
 #elif defined(SWITCHYARD_SIMD_AVX2)
 constexpr int kAccumulators = 6;
@@ -123,8 +124,8 @@ SWITCHYARD_INLINE void Weigh(const BlockPages<T>& pages, int64_t first, int64_t 
 }
 
 // Adds weight * value over positions [first, last] to 16 * N elements of the records of Q queries,
-// from `begin`. With `partial` the last of them lie beyond head_dim and are not read.
-template <typename T, int Q, int N, bool partial>
+// from `begin`.
+template <typename T, int Q, int N>
 SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const BlockPages<T>& pages,
                                   const float (*weights)[kBlock], int64_t first, int64_t last,
                                   int64_t head_dim, int64_t begin) {
@@ -142,10 +143,7 @@ SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const Block
     for (; j < end; ++j, row += head_dim, next_row += head_dim) {
       FetchToSecondCache(next_row);
       F32x16 value[N];
-      for (int n = 0; n < N; ++n) {
-        value[n] =
-            partial ? LoadSomeElements(row + 16 * n, head_dim - begin) : LoadElements(row + 16 * n);
-      }
+      for (int n = 0; n < N; ++n) value[n] = LoadElements(row + 16 * n);
       for (int i = 0; i < Q; ++i) {
         const F32x16 weight(weights[start + i][j]);
         for (int n = 0; n < N; ++n) sum[i][n] = Fma(weight, value[n], sum[i][n]);
@@ -158,6 +156,18 @@ SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const Block
   }
 }
 
+// The same for one query and the elements that no longer fill a vector.
+template <typename T>
+void AddTail(float* record, const BlockPages<T>& pages, const float* weights, int64_t first,
+             int64_t last, int64_t head_dim, int64_t begin) {
+  F32x16 sum = Load(record + kRecordValue + begin);
+  for (int64_t j = first; j <= last; ++j) {
+    const T* row = pages.values[j / kPage] + j % kPage * head_dim + begin;
+    sum = Fma(F32x16(weights[j]), LoadSomeElements(row, head_dim - begin), sum);
+  }
+  Store(sum, record + kRecordValue + begin);
+}
+
 template <typename T, int Q>
 void AddValues(const Queries& queries, int start, const BlockPages<T>& pages,
                const float (*weights)[kBlock], int64_t first, int64_t last, int64_t head_dim) {
@@ -165,13 +175,15 @@ void AddValues(const Queries& queries, int start, const BlockPages<T>& pages,
   constexpr int kTogether = kAccumulators / Q < 4 ? kAccumulators / Q : 4;
   int64_t d = 0;
   for (; d + 16 * kTogether <= head_dim; d += 16 * kTogether) {
-    AddColumns<T, Q, kTogether, false>(queries, start, pages, weights, first, last, head_dim, d);
+    AddColumns<T, Q, kTogether>(queries, start, pages, weights, first, last, head_dim, d);
   }
   for (; d + 16 <= head_dim; d += 16) {
-    AddColumns<T, Q, 1, false>(queries, start, pages, weights, first, last, head_dim, d);
+    AddColumns<T, Q, 1>(queries, start, pages, weights, first, last, head_dim, d);
   }
   if (d < head_dim) {
-    AddColumns<T, Q, 1, true>(queries, start, pages, weights, first, last, head_dim, d);
+    for (int i = start; i < start + Q; ++i) {
+      AddTail(queries.record[i], pages, weights[i], first, last, head_dim, d);
+    }
   }
 }
 
@@ -326,4 +338,5 @@ void Finish(const float* state, int64_t head_dim, DType type, void* output) {
   }
 }
 
+}  // namespace
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

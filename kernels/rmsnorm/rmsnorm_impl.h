@@ -6,6 +6,7 @@
 #include "kernels/rmsnorm/rmsnorm_kernel.h"
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
+namespace {
 
 SWITCHYARD_INLINE float SumOfSquares(const float* x, int64_t width) {
   F32x16 sum(0.0f);
@@ -42,4 +43,5 @@ SWITCHYARD_INLINE void NormalizeRow(const float* x, const float* weight, int64_t
   }
 }
 
+}  // namespace
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

@@ -6,6 +6,7 @@
 #include "kernels/rope/rope_kernel.h"
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
+namespace {
 
 SWITCHYARD_INLINE void RotateRow(float* x, int64_t heads, int64_t head_dim, float position,
                                  const float* inverse_frequency, int64_t half,
@@ -33,4 +34,5 @@ SWITCHYARD_INLINE void RotateRow(float* x, int64_t heads, int64_t head_dim, floa
   }
 }
 
+}  // namespace
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

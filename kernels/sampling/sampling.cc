@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "kernels/base/math.h"
@@ -55,33 +56,53 @@ int32_t ArgMax(std::span<const float> logits) {
 
 // The arg-max of value + noise over the kept tokens. The best so far, at first the most likely
 // token, bounds what the noise of another must reach, so that few logarithms are computed.
-int32_t GumbelArgMax(std::span<const float> values, const KeptSet& kept, int32_t likeliest,
-                     uint64_t seed, int64_t position) {
-  const float greatest_noise = GumbelBound(0);
-  int32_t best = likeliest;
-  float best_score = values[likeliest] + GumbelNoise(seed, position, likeliest);
-  const int32_t size = static_cast<int32_t>(values.size());
-  for (int32_t first = 0; first < size; first += kGroup) {
-    const int32_t end = std::min(first + kGroup, size);
-    bool any = false;
-    for (int32_t id = first; id < end; ++id) {
-      any |= values[id] + greatest_noise >= best_score && kept.Contains(values[id], id);
+class GumbelArgMax {
+ public:
+  GumbelArgMax(std::span<const float> values, const KeptSet& kept, int32_t likeliest, uint64_t seed,
+               int64_t position)
+      : values_(values), kept_(kept), seed_(seed), position_(position) {
+    Take(likeliest, values[likeliest] + GumbelNoise(seed, position, likeliest));
+  }
+
+  int32_t Find() {
+    const int32_t size = static_cast<int32_t>(values_.size());
+    const int32_t whole = size - size % kGroup;
+    for (int32_t first = 0; first < whole; first += kGroup) {
+      const float* group = values_.data() + first;
+      const float largest = std::max(std::max(group[0], group[1]), std::max(group[2], group[3]));
+      if (largest >= least_) TryGroup(first, first + kGroup);
     }
-    if (!any) continue;
-    const std::array<uint32_t, 4> words = RandomWords(seed, position, first / kGroup);
+    if (whole < size) TryGroup(whole, size);
+    return best_;
+  }
+
+ private:
+  void Take(int32_t id, float score) {
+    best_ = id;
+    score_ = score;
+    // A value that the greatest noise cannot lift to the score; the slack covers every rounding.
+    const float reach = GumbelBound(0) + 1e-5f * std::abs(score);
+    least_ = std::max(kept_.threshold, score - reach);
+  }
+
+  void TryGroup(int32_t first, int32_t end) {
+    const std::array<uint32_t, 4> words = RandomWords(seed_, position_, first / kGroup);
     for (int32_t id = first; id < end; ++id) {
       const uint32_t word = words[id - first];
-      if (values[id] + GumbelBound(word) < best_score) continue;
-      if (!kept.Contains(values[id], id)) continue;
-      const float score = values[id] + GumbelFromWord(word);
-      if (score > best_score || (score == best_score && id < best)) {
-        best = id;
-        best_score = score;
-      }
+      if (values_[id] + GumbelBound(word) < score_ || !kept_.Contains(values_[id], id)) continue;
+      const float score = values_[id] + GumbelFromWord(word);
+      if (score > score_ || (score == score_ && id < best_)) Take(id, score);
     }
   }
-  return best;
-}
+
+  const std::span<const float> values_;
+  const KeptSet kept_;
+  const uint64_t seed_;
+  const int64_t position_;
+  int32_t best_ = -1;
+  float score_ = 0;
+  float least_ = 0;
+};
 
 }  // namespace
 
@@ -100,7 +121,7 @@ int32_t SampleToken(std::span<const float> logits, const SamplingParameters& par
   if (values[likeliest] == kInfinity) return likeliest;  // overflow: no other comes near
   const KeptSet kept =
       SelectKept(values, values[likeliest], parameters.top_k, parameters.top_p, workspace.order);
-  return GumbelArgMax(values, kept, likeliest, parameters.seed, position);
+  return GumbelArgMax(values, kept, likeliest, parameters.seed, position).Find();
 }
 
 }  // namespace switchyard::kernels

@@ -6,6 +6,7 @@
 #include "kernels/sampling/sum_exp_kernel.h"
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
+namespace {
 
 SWITCHYARD_INLINE F32x16 ExpFrom(F32x16 value, F32x16 max, F32x16 floor) {
   return Select(floor <= value, Exp(value - max), F32x16(0.0f));
@@ -24,4 +25,5 @@ SWITCHYARD_INLINE float SumBlock(const float* values, int64_t count, float max, 
   return ReduceAdd(sum);
 }
 
+}  // namespace
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD
