@@ -358,7 +358,7 @@ TEST_P(TransportConformanceTest, AFrameAndACreditEndAWait) {
     EXPECT_LT(Clock::Real().Now(), deadline);
     std::this_thread::sleep_for(milliseconds(20));
     frame.reset();
-    host_->Progress();
+    host_->Wait(In(milliseconds(1)));
   });
   std::this_thread::sleep_for(milliseconds(20));
   for (uint32_t i = 0; i < kLayout.slots; ++i) {

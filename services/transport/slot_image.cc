@@ -49,7 +49,8 @@ absl::Status FinishImage(const SlotLayout& layout, FrameHeader& header, bool che
 }
 
 absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
-                                         std::span<const std::byte> bytes, size_t body_bytes) {
+                                         std::span<const std::byte> bytes,
+                                         std::optional<size_t> body_bytes) {
   ASSIGN_OR_RETURN(const FrameHeader header, DecodeHeader(bytes));
   if (header.sender != rules.sender || header.sender_incarnation != rules.sender_incarnation) {
     return absl::PermissionDeniedError(absl::StrCat(
@@ -61,9 +62,9 @@ absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
     return absl::InvalidArgumentError(
         absl::StrCat("frame in slot ", header.slot, " of ", rules.layout.slots));
   }
-  if (body_bytes != BodyBytes(header)) {
+  if (body_bytes && *body_bytes != BodyBytes(header)) {
     return absl::DataLossError(absl::StrCat(
-        "frame with ", body_bytes, " bytes after the header, which names ", BodyBytes(header)));
+        "frame with ", *body_bytes, " bytes after the header, which names ", BodyBytes(header)));
   }
   return header;
 }

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "absl/status/status.h"
@@ -71,9 +72,11 @@ struct ArrivalRules {
   bool checksum = false;  // payload checksum wanted
 };
 
-// The header of an arriving frame, once it, its counts and the number of bytes behind it are right.
+// The header of an arriving frame, once it, its counts and (where known) the number of bytes behind
+// it are right.
 absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
-                                         std::span<const std::byte> header, size_t body_bytes);
+                                         std::span<const std::byte> header,
+                                         std::optional<size_t> body_bytes);
 
 // Checks the payload checksum where the rules ask for it.
 absl::Status CheckBody(const ArrivalRules& rules, const FrameHeader& header, const std::byte* body);

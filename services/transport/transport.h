@@ -2,7 +2,8 @@
 
 // The data path between router workers and expert hosts: channels of fixed-capacity slots. A slot
 // is a credit: a sender without a free slot waits, so a slow peer pushes back; a slot comes back
-// when the receiver lets go of the frame it carried. Backends: loopback (in-process, can inject
+// when the receiver lets go of the frame it carried, or (up to half of them, to save messages) when
+// the receiver next sends or waits. Backends: loopback (in-process, can inject
 // faults) and UCX (shared memory, TCP, RDMA). Liveness is the transport's own: each side counts
 // every 50 ms from a thread that does not compute, and a closed or silent peer is lost.
 //

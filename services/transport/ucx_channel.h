@@ -1,0 +1,100 @@
+#pragma once
+
+// A channel of the UCX backend: checks frames, and picks the lane once both sides know what they
+// can map. The transport tells it what its liveness connection said.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/transport/lane.h"
+#include "services/transport/liveness.h"
+#include "services/transport/shared_region.h"
+#include "services/transport/slot_image.h"
+#include "services/transport/transport.h"
+#include "services/transport/ucx_message_lane.h"
+#include "services/transport/ucx_options.h"
+#include "services/transport/ucx_worker.h"
+#include "services/transport/wake_socket.h"
+
+namespace switchyard::transport {
+
+// What UCX may use of a channel after it was abandoned: kept by the transport until it is closed.
+struct UcxPeer {
+  std::unique_ptr<UcxRegion> region;  // our slots
+  std::unique_ptr<UcxEndpoint> endpoint;
+  std::byte* mapped = nullptr;  // the peer's region here, where it can be mapped
+  std::unique_ptr<UcxMessageLane> messages;
+
+  // Needs progress of the worker between calls.
+  bool TryClose() {
+    return endpoint == nullptr || (endpoint->TryClose() && !(messages && messages->busy()));
+  }
+};
+
+class UcxChannel;
+
+// What a channel needs from its transport, which outlives it.
+class UcxChannelHost {
+ public:
+  virtual ~UcxChannelHost() = default;
+  virtual const UcxOptions& options() const = 0;
+  virtual UcxWorker& worker() = 0;
+  virtual Liveness& liveness() = 0;
+  virtual const WakeSocket& wake_socket() const = 0;
+  virtual void Abandon(UcxChannel& channel, std::unique_ptr<UcxPeer> peer) = 0;
+};
+
+class UcxChannel : public Channel {
+ public:
+  UcxChannel(UcxChannelHost& host, const Introduction& mine, const PeerAddress& peer,
+             std::unique_ptr<UcxRegion> region);
+  ~UcxChannel() override;
+
+  const PeerAddress& peer() const override { return peer_; }
+  const SlotLayout& layout() const override { return mine_.layout; }
+  ChannelState state() const override { return state_; }
+  absl::Status status() const override { return status_; }
+  std::unique_ptr<SendSlot> TryAcquire() override;
+  absl::Status Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) override;
+  std::unique_ptr<ReceivedFrame> TryReceive() override;
+  uint64_t rejected_frames() const override;
+  std::string lane() const override;
+
+  uint64_t id() const { return mine_.channel_id; }
+  void OnLiveness(const LivenessEvent& event);
+  UcxMessageLane* messages() { return peer_state_->messages.get(); }
+  bool uses_messages() const { return lane_ != nullptr && lane_ == peer_state_->messages.get(); }
+
+  bool HasNews();
+  void BeforeSleep();
+  void AfterSleep();
+
+  // Of the slots and frames that this channel handed out.
+  std::byte* slot(uint32_t index) const { return slots_ + SlotBytes(layout()) * index; }
+  void FreeUnsent(uint32_t slot) { lane_->FreeUnsent(slot); }
+  void Release(const HeldImage& image) { lane_->Release(image); }
+
+ private:
+  void Connect(const Introduction& theirs);
+  void PickLane(bool mapped_by_peer);
+  void Lose(absl::Status why);
+  std::span<const std::byte> KeepMetadata(const HeldImage& image, const FrameHeader& header);
+
+  UcxChannelHost& host_;
+  const Introduction mine_;
+  const PeerAddress peer_;
+  ArrivalRules rules_;
+  ChannelState state_ = ChannelState::kOpening;
+  absl::Status status_;
+  std::string peer_wake_address_;
+  std::unique_ptr<UcxPeer> peer_state_;
+  std::byte* const slots_;
+  std::unique_ptr<Lane> shared_;
+  Lane* lane_ = nullptr;                // `shared_` or the messages; null until the channel is open
+  std::vector<AlignedBytes> metadata_;  // per slot of the peer: copies of what it could change
+  uint64_t rejected_ = 0;
+};
+
+}  // namespace switchyard::transport
