@@ -32,7 +32,7 @@ _UNPACKAGED = {
     "benchmark_main": (["-lbenchmark_main"], ["benchmark"], "benchmark/benchmark.h"),
     "boost": (["-lpthread"], [], "boost/asio.hpp"),
     "grpc++_reflection": (
-        ["-lgrpc++_reflection"],
+        ["-l:libgrpc++_reflection.a"],  # the shared one would bring libprotobuf.so along
         ["grpc++"],
         "grpcpp/ext/proto_server_reflection_plugin.h",
     ),
@@ -124,7 +124,24 @@ def _pkg_config(repository_ctx, modules):
         fail("pkg-config --libs %s failed (%s): run scripts/setup" %
              (" ".join(modules), result.stderr.strip()))
     flags = [flag for flag in result.stdout.strip().split(" ") if flag]
-    return ["-Wl,--as-needed"] + flags if flags else []
+    return _with_static_protobuf(["-Wl,--as-needed"] + flags) if flags else []
+
+# Debian's libsentencepiece.so exports a protobuf of its own, of another version. Beside libprotobuf.so in
+# one process the loader would bind each library's calls to whichever came first, and the program dies
+# at its start. So our protobuf is the static one, hidden inside the program; and what links SentencePiece
+# takes all of it first, lest the linker find a part of it in libsentencepiece.so.
+_HIDDEN_PROTOBUF = ["-l:libprotobuf.a", "-Wl,--exclude-libs,libprotobuf.a"]
+
+def _with_static_protobuf(flags):
+    linked = []
+    for flag in flags:
+        if flag == "-lprotobuf":
+            linked += _HIDDEN_PROTOBUF
+        elif flag == "-lsentencepiece":
+            linked += ["-Wl,--whole-archive"] + _HIDDEN_PROTOBUF + ["-Wl,--no-whole-archive", flag]
+        else:
+            linked.append(flag)
+    return linked
 
 def _versions(repository_ctx):
     """A string that changes when one of the packages in scripts/packages.txt is upgraded."""
