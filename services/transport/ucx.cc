@@ -21,6 +21,9 @@
 namespace switchyard::transport {
 namespace {
 
+// How often UCX progresses when no channel uses it: it still has connections of peers to clear away.
+constexpr Duration kIdleWorkerPeriod = std::chrono::milliseconds(10);
+
 // How long the end of a transport waits for UCX to let go of abandoned channels.
 constexpr Duration kCloseTimeout = std::chrono::milliseconds(200);
 
@@ -88,6 +91,7 @@ class UcxTransportImpl : public UcxTransport, public UcxChannelHost {
   std::unique_ptr<Liveness> liveness_;
   std::map<uint64_t, UcxChannel*> channels_;  // by the id that their frames name
   std::vector<std::unique_ptr<UcxPeer>> abandoned_;
+  TimePoint worker_progressed_;
   std::random_device random_;
   uint64_t late_messages_ = 0;
 };
@@ -197,7 +201,9 @@ bool UcxTransportImpl::LookAround() {
 }
 
 bool UcxTransportImpl::Progress() {
-  if (UsesWorker()) {
+  const TimePoint now = options_.clock->Now();
+  if (UsesWorker() || now - worker_progressed_ >= kIdleWorkerPeriod) {
+    worker_progressed_ = now;
     while (worker_->Progress()) {
     }
     std::erase_if(abandoned_, [](const auto& peer) { return peer->TryClose(); });

@@ -1,9 +1,18 @@
 #include "services/transport/ucx.h"
 
+#include <signal.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "services/transport/child_process.h"
 #include "services/transport/conformance.h"
+#include "services/transport/ucx_test_peer.h"
 
 namespace switchyard::transport {
 namespace {
@@ -36,6 +45,134 @@ INSTANTIATE_TEST_SUITE_P(Ucx, TransportConformanceTest,
                                          Backend("tcp", "ucx tcp", UcxLanes::kTcp),
                                          Backend("auto", "ucx posix", UcxLanes::kAuto)),
                          [](const auto& info) { return info.param.name; });
+
+// A transport here and one in another process that sends back what it gets.
+class UcxPeerProcessTest : public testing::TestWithParam<UcxLanes> {
+ protected:
+  static std::unique_ptr<UcxTransport> StartTester() {
+    auto transport = UcxTransport::Start({.member = kTesterMember,
+                                          .incarnation = kTesterIncarnation,
+                                          .lanes = GetParam(),
+                                          .open_timeout = seconds(20)});
+    EXPECT_TRUE(transport.ok()) << transport.status();
+    return *std::move(transport);
+  }
+
+  // Starts the process and opens a channel to it.
+  void StartPeer(uint64_t incarnation) {
+    channel_.reset();
+    process_ = std::make_unique<ChildProcess>(std::vector<std::string>{
+        "services/transport/ucx_test_peer", std::to_string(static_cast<int>(GetParam())),
+        std::to_string(incarnation), transport_->address().address, std::to_string(incarnation)});
+    auto channel = transport_->Open(
+        {.member = kPeerMember, .incarnation = incarnation, .address = process_->ReadLine()},
+        kPeerLayout, incarnation);
+    ASSERT_TRUE(channel.ok()) << channel.status();
+    channel_ = *std::move(channel);
+    ASSERT_TRUE(Until([&] { return channel_->state() != ChannelState::kOpening; }));
+    ASSERT_EQ(channel_->state(), ChannelState::kOpen) << channel_->status();
+  }
+
+  bool Until(const std::function<bool()>& condition) {
+    const TimePoint deadline = Clock::Real().Now() + seconds(20);
+    while (!condition()) {
+      if (Clock::Real().Now() >= deadline) return false;
+      transport_->Wait(Clock::Real().Now() + std::chrono::milliseconds(20));
+    }
+    return true;
+  }
+
+  // Keeps every slot busy until `echoes` frames have come back, or the peer is lost.
+  void Exchange(uint64_t echoes) {
+    uint64_t received = 0;
+    EXPECT_TRUE(Until([&] {
+      while (auto slot = channel_->TryAcquire()) {
+        const FrameHeader header = FillNumbered(*slot, kPeerLayout, sent_, sent_ % 17);
+        ++sent_;
+        if (!channel_->Send(std::move(slot), header).ok()) break;
+      }
+      while (const auto frame = channel_->TryReceive()) {
+        EXPECT_TRUE(IsNumbered(*frame, kPeerLayout));
+        ++received;
+      }
+      return received >= echoes || channel_->state() == ChannelState::kLost;
+    }));
+  }
+
+  static size_t OpenDescriptors() {
+    const auto entries = std::filesystem::directory_iterator("/proc/self/fd");
+    return static_cast<size_t>(std::distance(begin(entries), end(entries)));
+  }
+
+  std::unique_ptr<UcxTransport> transport_ = StartTester();
+  std::unique_ptr<ChildProcess> process_;
+  std::unique_ptr<Channel> channel_;
+  uint64_t sent_ = 0;
+};
+
+TEST_P(UcxPeerProcessTest, APeerThatIsKilledAgainAndAgainIsLostAndReplaced) {
+  size_t descriptors = 0;
+  for (uint64_t incarnation = 100; incarnation < 110; ++incarnation) {
+    StartPeer(incarnation);
+    if (HasFatalFailure()) return;
+    Exchange(300);
+    ASSERT_EQ(channel_->state(), ChannelState::kOpen) << channel_->status();
+    process_->Signal(SIGKILL);
+    Exchange(~uint64_t{0});  // sends into the void until the loss is noticed
+    EXPECT_EQ(channel_->state(), ChannelState::kLost);
+    EXPECT_EQ(channel_->status().code(), absl::StatusCode::kUnavailable) << channel_->status();
+    EXPECT_EQ(channel_->TryAcquire(), nullptr);
+    EXPECT_EQ(process_->Join(), -SIGKILL);
+    process_.reset();
+    if (incarnation == 102) descriptors = OpenDescriptors();
+  }
+  EXPECT_TRUE(Until([&] { return OpenDescriptors() <= descriptors; }))
+      << "lost peers leave descriptors behind: " << OpenDescriptors() << " after " << descriptors;
+}
+
+TEST_P(UcxPeerProcessTest, AStoppedPeerIsLostAndComesBackAsAStranger) {
+  StartPeer(100);
+  if (HasFatalFailure()) return;
+  Exchange(100);
+  process_->Signal(SIGSTOP);
+  Exchange(~uint64_t{0});
+  ASSERT_EQ(channel_->state(), ChannelState::kLost);
+  const auto stopped = std::move(process_);
+
+  StartPeer(101);
+  if (HasFatalFailure()) return;
+  Exchange(100);
+  stopped->Signal(SIGCONT);
+  EXPECT_EQ(stopped->Join(), kPeerLostExit) << "it finds its channel gone";
+  Exchange(100);
+  EXPECT_EQ(channel_->state(), ChannelState::kOpen);
+  EXPECT_EQ(channel_->rejected_frames(), 0u);
+}
+
+TEST_P(UcxPeerProcessTest, AnIdlePeerStaysAlive) {
+  StartPeer(100);
+  if (HasFatalFailure()) return;
+  const TimePoint end = Clock::Real().Now() + std::chrono::milliseconds(1200);
+  while (Clock::Real().Now() < end) transport_->Wait(end);
+  EXPECT_EQ(channel_->state(), ChannelState::kOpen) << channel_->status();
+  Exchange(10);
+}
+
+std::string LanesName(const testing::TestParamInfo<UcxLanes>& info) {
+  switch (info.param) {
+    case UcxLanes::kAuto:
+      return "auto";
+    case UcxLanes::kSharedMemory:
+      return "shm";
+    case UcxLanes::kTcp:
+      return "tcp";
+  }
+  return "unknown";
+}
+
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxPeerProcessTest,
+                         testing::Values(UcxLanes::kSharedMemory, UcxLanes::kTcp, UcxLanes::kAuto),
+                         &LanesName);
 
 }  // namespace
 }  // namespace switchyard::transport
