@@ -185,7 +185,9 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
   // The class is not known yet; the larger one keeps the count of experts that fit true for both.
-  const uint64_t bytes = BytesPerExpert(spec, kernels::NumericsClass::kFp32);
+  // A dense model has no experts; the coordinator asks for a size above 0 all the same.
+  const uint64_t bytes =
+      std::max<uint64_t>(1, BytesPerExpert(spec, kernels::NumericsClass::kFp32));
   request.set_bytes_per_expert(bytes);
   uint64_t experts = 0;
   for (const int64_t layer : spec.MoeLayers()) {
