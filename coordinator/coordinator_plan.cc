@@ -72,6 +72,7 @@ void CoordinatorState::Plan() {
   input.experts_per_layer = pool_.shape().experts_per_layer();
   input.replicas = options_.replicas;
   input.load = load_;
+  input.rebalance = std::exchange(rebalance_, false);
   std::vector<MemberState*> hosts;
   for (auto& [name, state] : members_) {
     if (!IsHost(state)) continue;

@@ -93,7 +93,8 @@ void CoordinatorState::Join(const v1::RegisterRequest& request, Set loaded) {
   if (!first_seen_) first_seen_ = now;
   if (IsHost(state)) {
     if (!first_host_) first_host_ = now;
-    if (std::find(loaded.begin(), loaded.end(), true) != loaded.end()) rejoining_ = true;
+    const bool empty = std::find(loaded.begin(), loaded.end(), true) == loaded.end();
+    (empty ? rebalance_ : rejoining_) = true;
     state.bytes_per_expert = request.bytes_per_expert();
     state.capacity = static_cast<uint32_t>(std::min<uint64_t>(
         request.memory_bytes() / request.bytes_per_expert(), pool_.shape().items()));

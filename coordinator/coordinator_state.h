@@ -136,6 +136,7 @@ class CoordinatorState {
   std::optional<TimePoint> first_seen_;  // of any member
   std::optional<TimePoint> first_host_;
   std::optional<TimePoint> plan_at_;
+  bool rebalance_ = false;  // by the next plan: an empty host has come
   TimePoint last_tick_{};
   TimePoint load_faded_{};
   uint64_t next_order_id_ = 1;

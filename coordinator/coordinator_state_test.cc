@@ -47,6 +47,7 @@ struct FakeMember {
   v1::RegisterRequest registration;
   bool running = true;
   bool draining = false;
+  double rows_per_second = 0;
   std::set<ExpertOfLayer> loaded;
   uint64_t coordinator = 0;
   uint64_t epoch = 0;
@@ -102,6 +103,7 @@ class Cluster {
     member.reported_epoch = member.holds_epoch.value_or(member.epoch);
     request.set_oldest_epoch_in_use(member.reported_epoch);
     request.set_draining(member.draining);
+    request.set_rows_per_second(member.rows_per_second);
     *request.mutable_loaded() = ToList(member.loaded);
     const absl::Status status = state_->Heartbeat(request).status();
     if (absl::IsNotFound(status)) {
@@ -470,6 +472,9 @@ TEST(CoordinatorState, RestartLearnsThePlacementAndMovesNothing) {
                              cluster.view().placement().layers(1).SerializeAsString();
   const uint64_t epoch = cluster.epoch();
   cluster.loads = 0;
+  cluster["a"].rows_per_second = 100;  // known by now, and no reason to move anything
+  cluster["b"].rows_per_second = 1000;
+  cluster["c"].rows_per_second = 1000;
   cluster.StopCoordinator();
   cluster.Run(seconds(60));
   cluster.StartCoordinator();

@@ -22,6 +22,7 @@ struct PlacementInput {
   uint32_t replicas = 1;     // owners wanted of each expert
   std::vector<double> load;  // rows seen per item; empty, or too few to tell: taken as equal
   std::vector<Host> hosts;
+  bool rebalance = true;  // false: only what has too few owners moves
 };
 
 }  // namespace switchyard::placement

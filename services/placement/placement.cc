@@ -297,7 +297,7 @@ PlacementResult Placer::Run() {
   PlacementResult result;
   KeepLoaded();
   Fill();
-  Balance();
+  if (input_.rebalance) Balance();
   for (Item item = 0; item < items_; ++item) {
     if (owners_[item].empty()) {
       result.missing.push_back(item);

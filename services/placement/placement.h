@@ -7,7 +7,8 @@
 //  1. Every expert has an owner while the capacities allow it, then a second one, and so on up to
 //     `replicas`; owners of one expert are different hosts; no host holds more than its capacity.
 //  2. An expert stays where it is loaded.
-//  3. Within each layer, and then over all layers, load is shared in proportion to speed: an expert
+//  3. If `rebalance`: within each layer, and then over all layers, load is shared in proportion to
+//  speed: an expert
 //     moves only when that lowers the load of the busiest host and this host is above its share by
 //     more than kTolerance.
 //

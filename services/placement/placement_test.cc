@@ -92,6 +92,17 @@ TEST(Placement, NoiseInSpeedMovesNothing) {
   EXPECT_EQ(Loads(input, Place(input)), 0u);
 }
 
+TEST(Placement, MovesNothingForBalanceWhenToldSo) {
+  PlacementInput input{.layers = 1,
+                       .experts_per_layer = 4,
+                       .hosts = {{.capacity = 4, .loaded = {0, 1, 2}}, {.capacity = 4}},
+                       .rebalance = false};
+  const PlacementResult result = Place(input);
+  CheckRules(input, result);
+  EXPECT_EQ(Loads(input, result), 1u);
+  EXPECT_EQ(result.owners[3], std::vector<uint32_t>{1});
+}
+
 TEST(Placement, SeparatesBusyExperts) {
   PlacementInput input{
       .layers = 1, .experts_per_layer = 4, .hosts = {{.capacity = 4}, {.capacity = 4}}};

@@ -53,7 +53,7 @@ struct MembershipOptions {
 // or its lease runs out.
 class MembershipAgent {
  public:
-  // Starts registering and returns without waiting for it.
+  // Starts registering and returns without waiting for it; callbacks may come before it returns.
   explicit MembershipAgent(MembershipOptions options);
   ~MembershipAgent();
   MembershipAgent(const MembershipAgent&) = delete;
