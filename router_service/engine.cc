@@ -17,8 +17,8 @@ namespace {
 
 using transport::Phase;
 
-// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that wants
-// every row's would otherwise set.
+// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that
+// wants every row's would otherwise set.
 constexpr int64_t kLogitsRows = 64;
 
 // An idle loop looks around this often although nobody woke it.
@@ -40,9 +40,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& c
                                                       ExpertDispatcher& dispatcher,
                                                       const model::LoadProgress& progress) {
   if (options.micro_batches < 1 || options.micro_batches > ExpertDispatcher::kMicroBatches) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("micro_batches: ", options.micro_batches, " is not between 1 and ",
-                     ExpertDispatcher::kMicroBatches));
+    return absl::InvalidArgumentError(absl::StrCat("micro_batches: ", options.micro_batches,
+                                                   " is not between 1 and ",
+                                                   ExpertDispatcher::kMicroBatches));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
                    Pipeline::Load(checkpoint,
@@ -54,17 +54,19 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& c
   const BlockHash chain_root = ChainRoot(checkpoint.digest(), /*weights_version=*/1,
                                          kernels::Name(options.numerics), options.prefix_seed);
   return std::unique_ptr<Engine>(
-      new Engine(options, chain_root, dispatcher, std::move(pipeline)));
+      new Engine(options, chain_root, pool, dispatcher, std::move(pipeline)));
 }
 
-Engine::Engine(const EngineOptions& options, const BlockHash& chain_root,
+Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::ThreadPool& pool,
                ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline)
     : options_(options),
+      pool_(pool),
       dispatcher_(dispatcher),
       pipeline_(std::move(pipeline)),
       limits_(LimitsOf(pipeline_->spec(), options.kv_pages)),
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
+      samplers_(pool.threads()),
       logits_(std::min(kLogitsRows, options.scheduler.max_batch_rows) * limits_.vocabulary *
               sizeof(float)) {
   status_.kv_pages_total = options.kv_pages;
@@ -85,8 +87,8 @@ Engine::~Engine() {
 absl::StatusOr<uint64_t> Engine::Generate(GenerateParameters parameters,
                                           std::shared_ptr<GenerationSink> sink) {
   RETURN_IF_ERROR(Validate(parameters, limits_));
-  return Submit(std::make_unique<Generation>(std::move(parameters),
-                                             pipeline_->spec().eos_tokens, std::move(sink)));
+  return Submit(std::make_unique<Generation>(std::move(parameters), pipeline_->spec().eos_tokens,
+                                             std::move(sink)));
 }
 
 absl::StatusOr<uint64_t> Engine::Evaluate(EvaluateParameters parameters,
@@ -190,10 +192,10 @@ void Engine::ExpireDeadlines() {
     if (task->deadline <= now && !task->sequence.in_flight) expired.push_back(task.get());
   }
   for (Task* const task : expired) {
-    Fail(*task, absl::DeadlineExceededError(absl::StrCat(
-                    "the request's deadline passed ",
-                    task->sequence.pages.empty() ? "while it waited" : "while it ran", ", with ",
-                    task->sequence.tokens.size(), " tokens")));
+    Fail(*task, absl::DeadlineExceededError(
+                    absl::StrCat("the request's deadline passed ",
+                                 task->sequence.pages.empty() ? "while it waited" : "while it ran",
+                                 ", with ", task->sequence.tokens.size(), " tokens")));
   }
 }
 
@@ -303,7 +305,8 @@ void Engine::FinishBatch(uint32_t index) {
   }
 }
 
-// Computes the logits that tasks want of a batch that is through, block by block, and hands them out.
+// Computes the logits that tasks want of a batch that is through, block by block, and hands them
+// out.
 void Engine::TakeLogits(uint32_t index) {
   int64_t row = 0;
   for (const PlannedChunk& chunk : flights_[index].plan.chunks) {
@@ -322,14 +325,25 @@ void Engine::TakeLogits(uint32_t index) {
 
 void Engine::TakeLogitsBlock(uint32_t index) {
   pipeline_->Logits(index, wanted_rows_, logits_.As<float>());
-  const float* logits = logits_.As<float>();
-  for (const WantedRow& row : wanted_) {
-    if (!row.task->ended) {
-      const absl::Status status = row.task->TakeLogits(
-          row.position, {logits, static_cast<size_t>(limits_.vocabulary)}, sampler_);
-      if (!status.ok()) Fail(*row.task, status);
+  // Rows of one task stand together, so tasks can take theirs side by side.
+  const int64_t rows = std::ssize(wanted_);
+  task_begins_.clear();
+  for (int64_t row = 0; row < rows; ++row) {
+    if (row == 0 || wanted_[row].task != wanted_[row - 1].task) task_begins_.push_back(row);
+  }
+  const int64_t tasks = std::ssize(task_begins_);
+  task_begins_.push_back(rows);
+  taken_.assign(tasks, absl::OkStatus());
+  pool_.ParallelFor(tasks, [this](int64_t task, int worker) {
+    for (int64_t row = task_begins_[task]; row < task_begins_[task + 1]; ++row) {
+      const float* const logits = logits_.As<float>() + row * limits_.vocabulary;
+      taken_[task].Update(wanted_[row].task->TakeLogits(
+          wanted_[row].position, {logits, static_cast<size_t>(limits_.vocabulary)},
+          samplers_[worker]));
     }
-    logits += limits_.vocabulary;
+  });
+  for (int64_t task = 0; task < tasks; ++task) {
+    if (!taken_[task].ok()) Fail(*wanted_[task_begins_[task]].task, taken_[task]);
   }
   wanted_.clear();
   wanted_rows_.clear();

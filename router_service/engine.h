@@ -1,8 +1,8 @@
 #pragma once
 
-// The serving loop of a router worker. One thread owns scheduler, KV cache, pipeline and dispatcher;
-// everyone else only leaves work for it. What a request is answered does not depend on what else
-// runs: batching, chunking, preemption, prefix sharing and retries change no bit.
+// The serving loop of a router worker. One thread owns scheduler, KV cache, pipeline and
+// dispatcher; everyone else only leaves work for it. What a request is answered does not depend on
+// what else runs: batching, chunking, preemption, prefix sharing and retries change no bit.
 
 #include <array>
 #include <condition_variable>
@@ -100,8 +100,8 @@ class Engine {
     int64_t position;
   };
 
-  Engine(const EngineOptions& options, const BlockHash& chain_root, ExpertDispatcher& dispatcher,
-         std::unique_ptr<Pipeline> pipeline);
+  Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::ThreadPool& pool,
+         ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline);
 
   absl::StatusOr<uint64_t> Submit(std::unique_ptr<Task> task);
 
@@ -131,22 +131,25 @@ class Engine {
   TimePoint NextWakeup() const;
 
   const EngineOptions options_;
+  kernels::ThreadPool& pool_;
   ExpertDispatcher& dispatcher_;
   const std::unique_ptr<Pipeline> pipeline_;
   const RequestLimits limits_;
 
   KvCache cache_;
   Scheduler scheduler_;
-  Sampler sampler_;
+  std::vector<Sampler> samplers_;  // one a worker of the pool
   absl::flat_hash_map<uint64_t, std::unique_ptr<Task>> tasks_;
   std::array<Flight, ExpertDispatcher::kMicroBatches> flights_;
-  std::vector<WantedRow> wanted_;         // rows of a block that want logits
-  std::vector<int32_t> wanted_rows_;      // their indices in the batch
+  std::vector<WantedRow> wanted_;     // rows of a block that want logits
+  std::vector<int32_t> wanted_rows_;  // their indices in the batch
   kernels::Buffer logits_;
+  std::vector<int64_t> task_begins_;  // of each task's rows in the block
+  std::vector<absl::Status> taken_;   // one a task of the block
   TimePoint next_expiry_{};
   uint64_t prompt_tokens_ = 0;
   uint64_t generated_tokens_ = 0;
-  EngineStatus logged_;                   // at the last status line
+  EngineStatus logged_;  // at the last status line
   TimePoint logged_at_{};
 
   mutable std::mutex mutex_;  // guards what follows

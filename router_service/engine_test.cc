@@ -1,20 +1,14 @@
 #include "router_service/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <fstream>
-#include <limits>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <random>
-#include <string>
 
 #include "gtest/gtest.h"
 #include "router_service/testing/local_dispatcher.h"
-#include "services/model/random_checkpoint.h"
+#include "router_service/testing/tiny_model.h"
 
 namespace switchyard::router {
 namespace {
@@ -23,47 +17,7 @@ using Ids = std::vector<int32_t>;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr int32_t kVocabulary = 96;
-constexpr int32_t kPoison = 95;  // a token whose embedding is not a number
 constexpr Duration kPatience = seconds(120);
-
-// Overwrites a row of the embedding with bf16 NaN.
-void PoisonEmbedding(const std::string& folder, int64_t hidden) {
-  std::fstream file(folder + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
-  uint64_t header_bytes = 0;
-  file.read(reinterpret_cast<char*>(&header_bytes), 8);
-  std::string header(header_bytes, '\0');
-  file.read(header.data(), static_cast<std::streamsize>(header_bytes));
-  const auto table = nlohmann::json::parse(header);
-  const int64_t begin = table["model.embed_tokens.weight"]["data_offsets"][0].get<int64_t>();
-  const std::vector<uint16_t> row(hidden, 0x7fc0);
-  file.seekp(static_cast<int64_t>(8 + header_bytes) + begin + kPoison * hidden * 2);
-  file.write(reinterpret_cast<const char*>(row.data()), hidden * 2);
-}
-
-const model::Checkpoint& TinyCheckpoint() {
-  static const model::Checkpoint* const checkpoint = [] {
-    const model::ModelSpec spec = model::MixtralSpec({.hidden = 32,
-                                                      .intermediate = 32,
-                                                      .layers = 2,
-                                                      .heads = 4,
-                                                      .kv_heads = 2,
-                                                      .head_dim = 8,
-                                                      .experts = 4,
-                                                      .top_k = 2,
-                                                      .vocabulary = kVocabulary,
-                                                      .max_positions = 256});
-    const std::string folder = ::testing::TempDir() + "/tiny." + std::to_string(getpid());
-    kernels::ThreadPool pool(1);
-    const absl::Status written = model::WriteRandomCheckpoint(spec, 5, folder, pool);
-    EXPECT_TRUE(written.ok()) << written;
-    PoisonEmbedding(folder, spec.hidden);
-    auto opened = model::Checkpoint::Open(folder);
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    return new model::Checkpoint(*std::move(opened));
-  }();
-  return *checkpoint;
-}
 
 class Generated : public GenerationSink {
  public:
@@ -88,7 +42,9 @@ class Generated : public GenerationSink {
     ended_ = true;
     changed_.notify_all();
   }
-  bool WaitEnd() { return Wait([this] { return ended_; }); }
+  bool WaitEnd() {
+    return Wait([this] { return ended_; });
+  }
   bool WaitTokens(size_t count) {
     return Wait([this, count] { return ended_ || tokens.size() >= count; });
   }
@@ -211,10 +167,10 @@ class UnreliableDispatcher : public ExpertDispatcher {
 class World {
  public:
   explicit World(EngineOptions options = {}, int threads = 1) : pool_(threads) {
-    auto local = LocalDispatcher::Load(TinyCheckpoint(), options.numerics, pool_);
+    auto local = LocalDispatcher::Load(TinyMoeCheckpoint(), options.numerics, pool_);
     EXPECT_TRUE(local.ok()) << local.status();
     dispatcher_ = std::make_unique<UnreliableDispatcher>(*std::move(local));
-    auto engine = Engine::Start(TinyCheckpoint(), options, pool_, *dispatcher_, {});
+    auto engine = Engine::Start(TinyMoeCheckpoint(), options, pool_, *dispatcher_, {});
     EXPECT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -264,7 +220,7 @@ std::vector<GenerateParameters> MixedRequests(int count) {
     }
     const int64_t own = 1 + static_cast<int64_t>(random() % 40);
     for (int64_t j = 0; j < own; ++j) {
-      request.prompt.push_back(static_cast<int32_t>(random() % kPoison));
+      request.prompt.push_back(static_cast<int32_t>(random() % kPoisonToken));
     }
     request.max_tokens = 5 + static_cast<int64_t>(random() % 25);
     request.sampling = {.temperature = i % 3 == 0 ? 0.0f : 0.8f,
@@ -274,7 +230,7 @@ std::vector<GenerateParameters> MixedRequests(int count) {
     request.ignore_end_tokens = true;
     request.logprobs = 2;
     // A poisoned token in the answer would end it.
-    request.stop_tokens = {kPoison};
+    request.stop_tokens = {kPoisonToken};
     requests.push_back(std::move(request));
   }
   return requests;
@@ -400,8 +356,8 @@ TEST(EngineTest, StopTokensEndARequestAndMinTokensKeepsThemOut) {
   request.min_tokens = 5;
   request.max_tokens = 5;
   const auto later = world.Run(request);
-  EXPECT_EQ(later->finish, later->tokens.back() == whole[2] ? FinishReason::kStop
-                                                            : FinishReason::kLength);
+  EXPECT_EQ(later->finish,
+            later->tokens.back() == whole[2] ? FinishReason::kStop : FinishReason::kLength);
   EXPECT_EQ(later->tokens.size(), 5u);
   EXPECT_EQ(std::count(later->tokens.begin(), later->tokens.end(), whole[2]), 0);
 }
@@ -418,9 +374,10 @@ TEST(EngineTest, PromptLogprobsEqualTheEvaluation) {
   EXPECT_EQ(scored->prompt_logprobs[0].token, -1);
 
   auto evaluated = std::make_shared<Evaluated>();
-  ASSERT_TRUE(world.engine()
-                  .Evaluate({.tokens = request.prompt, .routing = true, .token_nll = true}, evaluated)
-                  .ok());
+  ASSERT_TRUE(
+      world.engine()
+          .Evaluate({.tokens = request.prompt, .routing = true, .token_nll = true}, evaluated)
+          .ok());
   ASSERT_TRUE(evaluated->WaitEnd());
   ASSERT_EQ(evaluated->token_nll.size(), request.prompt.size() - 1);
   for (size_t i = 1; i < request.prompt.size(); ++i) {
@@ -446,7 +403,7 @@ TEST(EngineTest, EvaluationsWaitForRoom) {
   world.engine().Wake();
   ASSERT_TRUE(evaluated->WaitEnd());
   EXPECT_EQ(evaluated->pieces, 5);
-  EXPECT_EQ(evaluated->logits.size(), 50u * kVocabulary);
+  EXPECT_EQ(evaluated->logits.size(), 50u * kTinyVocabulary);
 }
 
 TEST(EngineTest, CancellingFreesPages) {
@@ -455,8 +412,8 @@ TEST(EngineTest, CancellingFreesPages) {
   std::vector<uint64_t> ids(4);
   std::vector<std::shared_ptr<Generated>> sinks;
   for (uint64_t& id : ids) {
-    sinks.push_back(world.Start(
-        {.prompt = Ids(60, 2), .max_tokens = 100, .ignore_end_tokens = true}, &id));
+    sinks.push_back(
+        world.Start({.prompt = Ids(60, 2), .max_tokens = 100, .ignore_end_tokens = true}, &id));
   }
   ASSERT_TRUE(world.WaitStatus([](const EngineStatus& s) { return s.kv_pages_used > 0; }));
   // Their experts do not come back, but nobody waits for them any more.
@@ -500,8 +457,8 @@ TEST(EngineTest, ARequestWaitsForLostExpertsNoLongerThanItsDeadline) {
   World world({.expert_timeout = seconds(1000)});
   world.dispatcher().held = true;
   const auto patient = world.Start({.prompt = Ids(20, 2), .max_tokens = 2});
-  const auto hurried = world.Start(
-      {.prompt = Ids(20, 3), .deadline = Clock::Real().Now() + milliseconds(50)});
+  const auto hurried =
+      world.Start({.prompt = Ids(20, 3), .deadline = Clock::Real().Now() + milliseconds(50)});
   ASSERT_TRUE(hurried->WaitEnd());
   EXPECT_FALSE(hurried->status.ok());
   world.dispatcher().held = false;
@@ -526,7 +483,7 @@ TEST(EngineTest, NotANumberFailsItsRequestOnly) {
   const std::vector<GenerateParameters> requests = MixedRequests(4);
   std::vector<std::shared_ptr<Generated>> sinks;
   for (const GenerateParameters& request : requests) sinks.push_back(world.Start(request));
-  const auto poisoned = world.Start({.prompt = {1, 2, kPoison, 3}});
+  const auto poisoned = world.Start({.prompt = {1, 2, kPoisonToken, 3}});
   ASSERT_TRUE(poisoned->WaitEnd());
   EXPECT_EQ(poisoned->status.code(), absl::StatusCode::kInternal) << poisoned->status;
   for (size_t i = 0; i < sinks.size(); ++i) {

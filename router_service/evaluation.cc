@@ -45,8 +45,9 @@ ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t 
         const int64_t k = spec_.layers[layer].ffn.router->top_k;
         const int32_t* const ids = batch.expert_ids(layer) + first_row * k;
         const float* const weights = batch.expert_weights(layer) + first_row * k;
-        piece_.routing.push_back(
-            {.layer = layer, .ids = {ids, ids + rows * k}, .weights = {weights, weights + rows * k}});
+        piece_.routing.push_back({.layer = layer,
+                                  .ids = {ids, ids + rows * k},
+                                  .weights = {weights, weights + rows * k}});
       }
     }
     delivered_ += rows;

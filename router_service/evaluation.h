@@ -28,8 +28,8 @@ class Evaluation : public Task {
   const EvaluateParameters parameters_;
   const model::ModelSpec& spec_;
   const std::shared_ptr<EvaluationSink> sink_;
-  EvaluationPiece piece_;      // of the chunk being computed
-  int64_t delivered_ = 0;      // positions
+  EvaluationPiece piece_;  // of the chunk being computed
+  int64_t delivered_ = 0;  // positions
 };
 
 }  // namespace switchyard::router

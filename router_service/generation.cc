@@ -105,10 +105,8 @@ bool Generation::IsEndToken(int32_t token) const {
 TokenLogprobs Generation::LogprobsOf(std::span<const float> logits, int32_t token,
                                      int32_t top) const {
   kernels::LogprobResult result = kernels::Logprobs(logits, token, top);
-  return {.token = token,
-          .logprob = result.logprob,
-          .rank = result.rank,
-          .top = std::move(result.top)};
+  return {
+      .token = token, .logprob = result.logprob, .rank = result.rank, .top = std::move(result.top)};
 }
 
 }  // namespace switchyard::router

@@ -167,8 +167,8 @@ TEST(KvCacheTest, AgreesWithAModelUnderRandomUse) {
           EXPECT_EQ(written[page], sequence.chain[i]);
         } else {
           EXPECT_EQ(owners[page], 0);
-          written[page] = i < static_cast<int64_t>(sequence.chain.size()) ? sequence.chain[i]
-                                                                          : BlockHash{};
+          written[page] =
+              i < static_cast<int64_t>(sequence.chain.size()) ? sequence.chain[i] : BlockHash{};
         }
         ++owners[page];
       }

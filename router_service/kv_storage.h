@@ -1,7 +1,8 @@
 #pragma once
 
-// The memory of the paged KV cache of one stage: for each of its layers, `pages` pages in the layout
-// of kernels/attention. Page ids mean the same in every stage; who owns a page is KvCache's business.
+// The memory of the paged KV cache of one stage: for each of its layers, `pages` pages in the
+// layout of kernels/attention. Page ids mean the same in every stage; who owns a page is KvCache's
+// business.
 
 #include <cstdint>
 #include <vector>

@@ -13,8 +13,8 @@ MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass nume
   for (const model::LayerSpec& layer : spec.layers) {
     const model::AttentionSpec& attention = layer.attention;
     attended_width = std::max(attended_width, attention.heads * attention.head_dim);
-    qkv_width = std::max(qkv_width,
-                         (attention.heads + 2 * attention.kv_heads) * attention.head_dim);
+    qkv_width =
+        std::max(qkv_width, (attention.heads + 2 * attention.kv_heads) * attention.head_dim);
     routing_offset_.push_back(routing_size);
     if (layer.ffn.router) {
       experts = std::max(experts, layer.ffn.router->experts);

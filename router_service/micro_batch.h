@@ -24,15 +24,15 @@ struct SequenceChunk {
   const int32_t* pages = nullptr;  // the sequence's page table, up to first_position + rows
 };
 
-// Rows stand in the order of the chunks. Sized once for `max_rows`; nothing is allocated later. Used
-// by one thread; the stages of a pipeline fill it in turn.
+// Rows stand in the order of the chunks. Sized once for `max_rows`; nothing is allocated later.
+// Used by one thread; the stages of a pipeline fill it in turn.
 class MicroBatch {
  public:
   MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics, uint32_t index,
              int64_t max_rows);
 
-  // Takes up new work, at most max_rows rows. The chunks' pointers must stay valid until it is done.
-  // `deadline`: by when each layer's experts must be back.
+  // Takes up new work, at most max_rows rows. The chunks' pointers must stay valid until it is
+  // done. `deadline`: by when each layer's experts must be back.
   void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase, TimePoint deadline);
 
   uint32_t index() const { return index_; }
@@ -55,12 +55,12 @@ class MicroBatch {
   float* expert_weights(int64_t layer) { return expert_weights_.data() + routing_offset_[layer]; }
 
   // Workspaces, [rows][...] dense; "wire" means the class's wire type.
-  float* hidden() { return hidden_.As<float>(); }       // the residual stream
-  float* normed() { return normed_.As<float>(); }       // the router's input
-  void* wire_normed() { return wire_normed_.data(); }   // what projections and experts read
-  float* qkv() { return qkv_.As<float>(); }             // heads of q, then k, then v
-  void* attended() { return attended_.data(); }         // wire; attention's output
-  float* projected() { return projected_.As<float>(); } // fp32 output before the residual sum
+  float* hidden() { return hidden_.As<float>(); }        // the residual stream
+  float* normed() { return normed_.As<float>(); }        // the router's input
+  void* wire_normed() { return wire_normed_.data(); }    // what projections and experts read
+  float* qkv() { return qkv_.As<float>(); }              // heads of q, then k, then v
+  void* attended() { return attended_.data(); }          // wire; attention's output
+  float* projected() { return projected_.As<float>(); }  // fp32 output before the residual sum
   float* router_logits() { return router_logits_.As<float>(); }
   uint8_t* router_failed() { return router_failed_.data(); }
 

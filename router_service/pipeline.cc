@@ -27,13 +27,13 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
   ASSIGN_OR_RETURN(kernels::RopeTable rope, model::RopeFrequencies(spec.rope));
   std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(rope), dispatcher));
   for (int64_t stage = 0; stage < options.stages; ++stage) {
-    ASSIGN_OR_RETURN(model::StageWeights weights,
-                     model::LoadStage(checkpoint, stage * layers / options.stages,
-                                      (stage + 1) * layers / options.stages, options.numerics,
-                                      pool, progress));
-    pipeline->stages_.push_back(std::make_unique<StageExecutor>(
-        std::move(weights), pipeline->spec_, pipeline->rope_, options.numerics, options.kv_pages,
-        pool, dispatcher));
+    ASSIGN_OR_RETURN(
+        model::StageWeights weights,
+        model::LoadStage(checkpoint, stage * layers / options.stages,
+                         (stage + 1) * layers / options.stages, options.numerics, pool, progress));
+    pipeline->stages_.push_back(
+        std::make_unique<StageExecutor>(std::move(weights), pipeline->spec_, pipeline->rope_,
+                                        options.numerics, options.kv_pages, pool, dispatcher));
   }
   for (uint32_t index = 0; index < ExpertDispatcher::kMicroBatches; ++index) {
     pipeline->batches_[index] =

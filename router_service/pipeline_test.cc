@@ -36,12 +36,10 @@ class Model {
     auto dispatcher = LocalDispatcher::Load(*checkpoint, layout.numerics, pool_);
     EXPECT_TRUE(dispatcher.ok()) << dispatcher.status();
     dispatcher_ = *std::move(dispatcher);
-    auto pipeline = Pipeline::Load(*checkpoint,
-                                   {.numerics = layout.numerics,
-                                    .stages = layout.stages,
-                                    .kv_pages = kPages,
-                                    .max_rows = 256},
-                                   pool_, *dispatcher_, {});
+    auto pipeline = Pipeline::Load(
+        *checkpoint,
+        {.numerics = layout.numerics, .stages = layout.stages, .kv_pages = kPages, .max_rows = 256},
+        pool_, *dispatcher_, {});
     EXPECT_TRUE(pipeline.ok()) << pipeline.status();
     pipeline_ = *std::move(pipeline);
     // What a page held before must never matter: all ones is NaN in fp32 and in bf16.
@@ -54,9 +52,9 @@ class Model {
   const model::ModelSpec& spec() const { return pipeline_->spec(); }
 
   struct Output {
-    std::vector<float> logits;                 // [positions][vocabulary]
-    std::vector<std::vector<int32_t>> ids;     // per layer [positions][k]
-    std::vector<std::vector<float>> weights;   // per layer [positions][k]
+    std::vector<float> logits;                // [positions][vocabulary]
+    std::vector<std::vector<int32_t>> ids;    // per layer [positions][k]
+    std::vector<std::vector<float>> weights;  // per layer [positions][k]
     bool operator==(const Output&) const = default;
   };
 
@@ -234,8 +232,7 @@ TEST_P(FixtureTest, GeneratesTheGreedyTokens) {
             expected.Integers("greedy_ids"));
 }
 
-class InvarianceTest
-    : public ::testing::TestWithParam<std::tuple<std::string, NumericsClass>> {
+class InvarianceTest : public ::testing::TestWithParam<std::tuple<std::string, NumericsClass>> {
  protected:
   Layout layout() const { return {.numerics = std::get<1>(GetParam())}; }
 };
@@ -284,8 +281,8 @@ INSTANTIATE_TEST_SUITE_P(Models, FixtureTest, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
                          ::testing::Combine(::testing::ValuesIn(kCases),
-                                          ::testing::Values(NumericsClass::kFp32,
-                                                          NumericsClass::kBf16)),
+                                            ::testing::Values(NumericsClass::kFp32,
+                                                              NumericsClass::kBf16)),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" +
                                   std::string(kernels::Name(std::get<1>(info.param)));

@@ -57,8 +57,8 @@ absl::Status CheckLengths(const GenerateParameters& parameters, const RequestLim
                    " exceed the context limit of ", limits.max_positions);
   }
   if (std::ssize(parameters.generated) > parameters.max_tokens) {
-    return Invalid("generated_ids", "has ", parameters.generated.size(), " tokens, but max_tokens is ",
-                   parameters.max_tokens);
+    return Invalid("generated_ids", "has ", parameters.generated.size(),
+                   " tokens, but max_tokens is ", parameters.max_tokens);
   }
   if (parameters.min_tokens < 0 || parameters.min_tokens > parameters.max_tokens) {
     return Invalid("min_tokens", parameters.min_tokens, " is not between 0 and max_tokens, ",

@@ -1,7 +1,7 @@
 #pragma once
 
-// What a router worker is asked to do, as values, and what it answers. Sinks belong to whoever asks;
-// the engine calls them from its own thread, so they must return at once and not block.
+// What a router worker is asked to do, as values, and what it answers. Sinks belong to whoever
+// asks; the engine calls them from its own thread, so they must return at once and not block.
 
 #include <cstdint>
 #include <vector>
@@ -30,7 +30,7 @@ enum class FinishReason { kNone, kStop, kLength };
 struct TokenLogprobs {
   int32_t token = -1;  // -1: the first of a prompt, which nothing predicts
   float logprob = 0;
-  int32_t rank = 0;    // 0: the most likely
+  int32_t rank = 0;  // 0: the most likely
   std::vector<kernels::TokenLogprob> top;
 };
 
@@ -70,7 +70,7 @@ struct EvaluationPiece {
   int64_t positions = 0;
   std::vector<float> logits;          // [positions][vocabulary]
   std::vector<LayerRouting> routing;  // one a MoE layer
-  std::vector<double> token_nll;      // of the token after each position; the last position has none
+  std::vector<double> token_nll;  // of the token after each position; the last position has none
   bool last = false;
 };
 

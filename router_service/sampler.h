@@ -14,8 +14,8 @@ namespace switchyard::router {
 // Scratch for one thread.
 class Sampler {
  public:
-  // The token at `position`; never one of `banned`. -1 when the logits are not numbers or nothing is
-  // left to choose.
+  // The token at `position`; never one of `banned`. -1 when the logits are not numbers or nothing
+  // is left to choose.
   int32_t Choose(std::span<const float> logits, const kernels::SamplingParameters& parameters,
                  int64_t position, std::span<const int32_t> banned);
 

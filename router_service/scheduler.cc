@@ -23,8 +23,7 @@ bool Ready(const Sequence& sequence) {
 
 void AddChunk(Sequence& sequence, int64_t rows, BatchPlan& plan) {
   sequence.in_flight = true;
-  plan.chunks.push_back(
-      {.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
+  plan.chunks.push_back({.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
 }
 
 }  // namespace
@@ -126,8 +125,8 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
   }
 }
 
-// Sees to it that the sequence has a page for its next token, at the cost of younger ones. False when
-// it must wait or was itself the youngest.
+// Sees to it that the sequence has a page for its next token, at the cost of younger ones. False
+// when it must wait or was itself the youngest.
 bool Scheduler::MakeRoom(Sequence& sequence) {
   while (PagesFor(sequence.computed + 1) > std::ssize(sequence.pages)) {
     if (cache_.Extend(sequence.pages)) continue;
@@ -146,9 +145,8 @@ void Scheduler::Preempt(Sequence& sequence) {
   sequence.computed = 0;
   sequence.published = 0;
   std::erase(running_, &sequence);
-  const auto later = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* other) {
-    return other->id > sequence.id;
-  });
+  const auto later = std::find_if(waiting_.begin(), waiting_.end(),
+                                  [&](const Sequence* other) { return other->id > sequence.id; });
   waiting_.insert(later, &sequence);
 }
 

@@ -2,8 +2,8 @@
 
 // Which sequences' rows go into the next micro-batch. First come, first served, under these rules:
 //  - A micro-batch is either decode (one token of each of many sequences) or prefill (chunks of
-//    prompts), so that decode keeps its precedence at the expert hosts. When both have work, the two
-//    micro-batches take one each; a lone one alternates.
+//    prompts), so that decode keeps its precedence at the expert hosts. When both have work, the
+//    two micro-batches take one each; a lone one alternates.
 //  - With no prefill to do, many decoding sequences are split over both micro-batches.
 //  - A sequence is admitted when the KV cache has pages for all of its tokens, after those it can
 //    share, and one to spare for each sequence that runs.
@@ -55,8 +55,8 @@ class Scheduler {
   // `sequence` must fit into the cache when it is alone and stay in place until Remove.
   void Add(Sequence& sequence);
 
-  // Fills `plan` with the next micro-batch and marks its sequences as in flight; false when there is
-  // nothing to do. `other`: the phase of the micro-batch in flight beside it, if any.
+  // Fills `plan` with the next micro-batch and marks its sequences as in flight; false when there
+  // is nothing to do. `other`: the phase of the micro-batch in flight beside it, if any.
   bool Next(std::optional<transport::Phase> other, BatchPlan& plan);
 
   // A chunk's rows are computed: advances its sequence and offers its full pages to others.

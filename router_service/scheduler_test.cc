@@ -43,7 +43,8 @@ class SchedulerTest : public ::testing::Test {
 
   std::vector<std::pair<uint64_t, int64_t>> Rows() const {
     std::vector<std::pair<uint64_t, int64_t>> rows;
-    for (const PlannedChunk& chunk : plan_.chunks) rows.emplace_back(chunk.sequence->id, chunk.rows);
+    for (const PlannedChunk& chunk : plan_.chunks)
+      rows.emplace_back(chunk.sequence->id, chunk.rows);
     return rows;
   }
 
@@ -280,8 +281,8 @@ TEST_F(SchedulerTest, EverySequenceEndsUnderPressure) {
       const int slot = static_cast<int>(random() % 2);
       InFlight &mine = slots[slot], &other = slots[1 - slot];
       if (!mine.busy) {
-        mine.busy = scheduler_->Next(
-            other.busy ? std::optional(other.plan.phase) : std::nullopt, mine.plan);
+        mine.busy = scheduler_->Next(other.busy ? std::optional(other.plan.phase) : std::nullopt,
+                                     mine.plan);
         continue;
       }
       mine.busy = false;

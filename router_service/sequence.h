@@ -16,12 +16,12 @@ struct Sequence {
   bool paused = false;          // whoever takes its results is behind: not to be planned
 
   // The scheduler's.
-  int64_t computed = 0;         // leading tokens whose keys and values are in the pages
-  std::vector<int32_t> pages;   // none while it waits
+  int64_t computed = 0;        // leading tokens whose keys and values are in the pages
+  std::vector<int32_t> pages;  // none while it waits
   std::vector<BlockHash> chain;
-  int64_t published = 0;        // leading pages offered to others
-  int64_t cached_tokens = -1;   // tokens whose KV was there when it was first admitted
-  bool in_flight = false;       // part of a micro-batch
+  int64_t published = 0;       // leading pages offered to others
+  int64_t cached_tokens = -1;  // tokens whose KV was there when it was first admitted
+  bool in_flight = false;      // part of a micro-batch
 
   int64_t pending() const { return static_cast<int64_t>(tokens.size()) - computed; }
 };

@@ -139,10 +139,9 @@ void StageExecutor::RunDense(MicroBatch& batch, int64_t layer) {
                         .gate_weight = 1.0f};
   }
   const kernels::ExpertGroup group = {.weights = &weights.dense, .begin = 0, .end = batch.rows()};
-  kernels::ExpertFfn({.rows = dense_rows_,
-                      .groups = {&group, 1},
-                      .output_type = kernels::DType::kFloat32},
-                     dense_workspace_, pool_);
+  kernels::ExpertFfn(
+      {.rows = dense_rows_, .groups = {&group, 1}, .output_type = kernels::DType::kFloat32},
+      dense_workspace_, pool_);
   AddProjected(batch);
 }
 
@@ -234,8 +233,8 @@ void StageExecutor::Normalize(const float* rows, const std::vector<float>& weigh
 
 void StageExecutor::Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,
                              int64_t y_stride) {
-  kernels::Matmul(
-      {.x = x, .x_stride = w.k(), .m = rows, .w = &w, .y = y, .y_stride = y_stride}, pool_);
+  kernels::Matmul({.x = x, .x_stride = w.k(), .m = rows, .w = &w, .y = y, .y_stride = y_stride},
+                  pool_);
 }
 
 void StageExecutor::AddProjected(MicroBatch& batch) {

@@ -2,8 +2,8 @@
 
 // Runs micro-batches through a range of layers: embedding in the first stage, attention and routing
 // here, experts through the dispatcher, LM head in the last stage. A state machine that stops
-// wherever a layer's experts are away, so that several micro-batches take turns on one thread. What a
-// row computes depends on its own sequence only (docs/arithmetic.md), never on the micro-batch.
+// wherever a layer's experts are away, so that several micro-batches take turns on one thread. What
+// a row computes depends on its own sequence only (docs/arithmetic.md), never on the micro-batch.
 
 #include <cstdint>
 #include <span>
@@ -44,7 +44,9 @@ class StageExecutor {
   void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
 
   int64_t first_layer() const { return weights_.first_layer; }
-  int64_t last_layer() const { return first_layer() + static_cast<int64_t>(weights_.layers.size()); }
+  int64_t last_layer() const {
+    return first_layer() + static_cast<int64_t>(weights_.layers.size());
+  }
   KvStorage& kv() { return kv_; }
 
  private:

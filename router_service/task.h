@@ -1,7 +1,7 @@
 #pragma once
 
-// A sequence with a purpose: what the engine asks of it and tells it while its rows are computed. All
-// calls come from the engine's thread.
+// A sequence with a purpose: what the engine asks of it and tells it while its rows are computed.
+// One call at a time; TakeLogits may come from another compute thread of the engine.
 
 #include <cstdint>
 #include <optional>

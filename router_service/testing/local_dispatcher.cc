@@ -18,9 +18,9 @@ absl::StatusOr<std::unique_ptr<LocalDispatcher>> LocalDispatcher::Load(
     dispatcher->experts_.emplace_back();
     dispatcher->top_k_.push_back(router ? router->top_k : 0);
     for (int64_t expert = 0; expert < (router ? router->experts : 0); ++expert) {
-      ASSIGN_OR_RETURN(kernels::ExpertWeights weights,
-                       model::LoadExpert(checkpoint, static_cast<int64_t>(layer), expert, numerics,
-                                         pool));
+      ASSIGN_OR_RETURN(
+          kernels::ExpertWeights weights,
+          model::LoadExpert(checkpoint, static_cast<int64_t>(layer), expert, numerics, pool));
       dispatcher->experts_.back().push_back(std::move(weights));
     }
   }

@@ -1,0 +1,28 @@
+#include "router_service/kv_budget.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "router_service/kv_cache.h"
+#include "router_service/kv_storage.h"
+
+namespace switchyard::router {
+namespace {
+
+constexpr int64_t kSequences = 64;
+constexpr int64_t kMemoryShare = 4;  // a quarter
+
+}  // namespace
+
+int64_t DefaultKvPages(const model::ModelSpec& spec, kernels::NumericsClass numerics,
+                       int64_t memory_bytes) {
+  const int64_t wanted = kSequences * PagesFor(spec.max_positions);
+  const int64_t layers = static_cast<int64_t>(spec.layers.size());
+  const int64_t affordable = memory_bytes / kMemoryShare / KvPageBytes(spec, 0, layers, numerics);
+  return std::max<int64_t>(1, std::min(wanted, affordable));
+}
+
+int64_t MemoryBytes() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
+
+}  // namespace switchyard::router

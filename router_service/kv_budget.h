@@ -1,0 +1,20 @@
+#pragma once
+
+// How many pages the KV cache gets when nobody says: what a number of full-length sequences need,
+// but no more than a share of the machine's memory.
+
+#include <cstdint>
+
+#include "kernels/base/numerics.h"
+#include "services/model/model_spec.h"
+
+namespace switchyard::router {
+
+// `memory_bytes`: of the machine. At least one page.
+int64_t DefaultKvPages(const model::ModelSpec& spec, kernels::NumericsClass numerics,
+                       int64_t memory_bytes);
+
+// Of this machine.
+int64_t MemoryBytes();
+
+}  // namespace switchyard::router

@@ -1,0 +1,116 @@
+#include "router_service/wire.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace switchyard::router {
+namespace {
+
+// Vectors travel as the bytes they are in memory.
+static_assert(std::endian::native == std::endian::little);
+
+std::vector<int32_t> Ids(const google::protobuf::RepeatedField<int32_t>& ids) {
+  return {ids.begin(), ids.end()};
+}
+
+void SetLogprobs(const TokenLogprobs& logprobs, v1::TokenLogprobs* out) {
+  if (logprobs.token >= 0) {
+    out->mutable_chosen()->set_token(logprobs.token);
+    out->mutable_chosen()->set_logprob(logprobs.logprob);
+    out->mutable_chosen()->set_rank(logprobs.rank + 1);
+  }
+  for (const kernels::TokenLogprob& top : logprobs.top) {
+    v1::TokenLogprob* const entry = out->add_top();
+    entry->set_token(top.token);
+    entry->set_logprob(top.logprob);
+    entry->set_rank(out->top_size());
+  }
+}
+
+v1::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone:
+      return v1::FINISH_NONE;
+    case FinishReason::kStop:
+      return v1::FINISH_STOP;
+    case FinishReason::kLength:
+      return v1::FINISH_LENGTH;
+  }
+  return v1::FINISH_NONE;
+}
+
+// Positions [first, first + count) of an array with one or more elements a position.
+template <typename T>
+std::string Slice(const std::vector<T>& values, const EvaluationPiece& piece, int64_t first,
+                  int64_t count) {
+  const size_t width = values.size() / piece.positions * sizeof(T);
+  return {reinterpret_cast<const char*>(values.data()) + first * width, count * width};
+}
+
+size_t BytesPerPosition(const EvaluationPiece& piece) {
+  size_t bytes = piece.logits.size() * sizeof(float);
+  for (const LayerRouting& layer : piece.routing) {
+    bytes += layer.ids.size() * (sizeof(int32_t) + sizeof(float));
+  }
+  return bytes / piece.positions;
+}
+
+}  // namespace
+
+GenerateParameters FromProto(const v1::GenerateRequest& request, TimePoint deadline) {
+  return {.prompt = Ids(request.prompt_ids()),
+          .generated = Ids(request.generated_ids()),
+          .sampling = {.temperature = request.sampling().temperature(),
+                       .top_k = request.sampling().top_k(),
+                       .top_p = request.sampling().top_p(),
+                       .seed = request.sampling().seed()},
+          .max_tokens = request.max_tokens(),
+          .min_tokens = request.min_tokens(),
+          .stop_tokens = Ids(request.stop_token_ids()),
+          .ignore_end_tokens = request.ignore_eos(),
+          .logprobs = request.logprobs(),
+          .prompt_logprobs = request.prompt_logprobs(),
+          .deadline = deadline};
+}
+
+v1::GenerateResponse ToProto(const GenerationUpdate& update) {
+  v1::GenerateResponse response;
+  response.mutable_token_ids()->Add(update.tokens.begin(), update.tokens.end());
+  for (const TokenLogprobs& logprobs : update.logprobs) {
+    SetLogprobs(logprobs, response.add_logprobs());
+  }
+  for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
+    SetLogprobs(logprobs, response.add_prompt_logprobs());
+  }
+  response.set_finish(ToProto(update.finish));
+  response.set_stop_token(update.stop_token);
+  response.set_cached_tokens(static_cast<uint32_t>(update.cached_tokens));
+  return response;
+}
+
+void ToProto(uint32_t row, const EvaluationPiece& piece, size_t max_bytes,
+             const std::function<void(v1::EvaluateResponse)>& send) {
+  const int64_t step = static_cast<int64_t>(
+      std::max<size_t>(1, max_bytes / std::max<size_t>(1, BytesPerPosition(piece))));
+  for (int64_t first = 0; first < piece.positions; first += step) {
+    const int64_t count = std::min(step, piece.positions - first);
+    v1::EvaluateResponse response;
+    response.set_row(row);
+    response.set_first_position(static_cast<uint32_t>(piece.first_position + first));
+    response.set_positions(static_cast<uint32_t>(count));
+    response.set_logits(Slice(piece.logits, piece, first, count));
+    for (const LayerRouting& layer : piece.routing) {
+      v1::LayerRouting* const routing = response.add_routing();
+      routing->set_layer(static_cast<uint32_t>(layer.layer));
+      routing->set_ids(Slice(layer.ids, piece, first, count));
+      routing->set_weights(Slice(layer.weights, piece, first, count));
+    }
+    const int64_t nll = std::ssize(piece.token_nll);
+    for (int64_t i = first; i < std::min(first + count, nll); ++i) {
+      response.add_token_nll(piece.token_nll[i]);
+    }
+    send(std::move(response));
+  }
+}
+
+}  // namespace switchyard::router
