@@ -253,7 +253,7 @@ TEST_P(RandomPools, JoinsAndLeaves) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomPools, testing::Range(0u, 100u));
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomPools, testing::Range(0u, 40u));
 
 // With equal hosts and room for all, one join or leave moves little more than one host's share, and
 // no host is far above its share.
@@ -296,7 +296,7 @@ TEST_P(EqualPools, MoveLittleAndStayBalanced) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, EqualPools, testing::Range(0u, 60u));
+INSTANTIATE_TEST_SUITE_P(Seeds, EqualPools, testing::Range(0u, 20u));
 
 }  // namespace
 }  // namespace switchyard::placement
