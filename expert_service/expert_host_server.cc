@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,8 @@ constexpr Duration kLoadLimit = std::chrono::minutes(30);
 constexpr Duration kControlCallLimit = std::chrono::seconds(5);
 // The host counts as busy for this long after its last batch.
 constexpr Duration kBusyWindow = std::chrono::milliseconds(100);
+// For router workers to hear of an epoch that this host has heard of.
+constexpr Duration kTakeUpTime = std::chrono::milliseconds(200);
 
 void SetLayers(const Experts& experts, google::protobuf::RepeatedPtrField<v1::LayerExperts>* out) {
   out->Clear();
@@ -141,7 +144,14 @@ absl::Status ExpertHost::Drain(TimePoint deadline) {
   const auto not_needed = [id](const runtime::PlacementView& view) {
     return !view.HostIndex(id) || view.router_workers().empty();
   };
-  return impl_->agent->WaitFor(not_needed, deadline - Clock::Real().Now()).status();
+  RETURN_IF_ERROR(impl_->agent->WaitFor(not_needed, deadline - Clock::Real().Now()).status());
+  // Router workers take the new epoch up between layers: what they sent before is answered first.
+  const TimePoint told = Clock::Real().Now();
+  while (Clock::Real().Now() < std::min(told + kTakeUpTime, deadline) || impl_->Busy()) {
+    if (Clock::Real().Now() >= deadline) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ExpertHost::Impl::Start() {

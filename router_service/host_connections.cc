@@ -20,10 +20,12 @@ uint64_t RandomNonce() {
 }  // namespace
 
 HostConnections::HostConnections(ChannelRequester request_channel, transport::SlotLayout layout,
-                                 const Clock& clock, std::function<void()> wake)
+                                 const Clock& clock, std::function<bool(uint64_t)> in_use,
+                                 std::function<void()> wake)
     : request_channel_(std::move(request_channel)),
       layout_(layout),
       clock_(clock),
+      in_use_(std::move(in_use)),
       wake_(std::move(wake)),
       connector_([this] { RunConnector(); }) {}
 
@@ -63,13 +65,32 @@ void HostConnections::SetHosts(std::vector<v1::Member> hosts) {
     const auto found = connections_.find(host.id());
     if (found != connections_.end() &&
         found->second.host.incarnation() == host.incarnation()) {
+      found->second.leaving = false;
       kept.insert(connections_.extract(found));
     } else {
       kept[host.id()].host = std::move(host);
     }
   }
-  for (auto& [member, connection] : connections_) Drop(connection);
+  for (auto& [member, connection] : connections_) {
+    if (connection.stage == Stage::kOpen && !kept.contains(member) && in_use_(member)) {
+      connection.leaving = true;
+      kept[member] = std::move(connection);
+    } else {
+      Drop(connection);
+    }
+  }
   connections_ = std::move(kept);
+}
+
+void HostConnections::DropLeaving() {
+  for (auto entry = connections_.begin(); entry != connections_.end();) {
+    if (entry->second.leaving && (entry->second.stage != Stage::kOpen || !in_use_(entry->first))) {
+      Drop(entry->second);
+      entry = connections_.erase(entry);
+    } else {
+      ++entry;
+    }
+  }
 }
 
 void HostConnections::Drop(Connection& connection) {
@@ -85,6 +106,7 @@ void HostConnections::RetryLater(Connection& connection) {
 }
 
 bool HostConnections::Poll(std::vector<uint64_t>& lost) {
+  DropLeaving();
   StartRequests();
   const bool answered = TakeAnswers();
   const bool changed = CheckChannels();

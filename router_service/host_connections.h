@@ -32,15 +32,18 @@ using ChannelRequester = std::function<absl::StatusOr<transport::PeerAddress>(
 
 class HostConnections {
  public:
+  // `in_use` tells whether rows of a member are still awaited.
   HostConnections(ChannelRequester request_channel, transport::SlotLayout layout,
-                  const Clock& clock, std::function<void()> wake);
+                  const Clock& clock, std::function<bool(uint64_t member)> in_use,
+                  std::function<void()> wake);
   ~HostConnections();
 
   // The transport that channels are opened on. All former channels are gone; outlives this object or
   // the next call.
   void SetTransport(transport::Transport* transport);
 
-  // The hosts to be connected to. Channels to hosts that are not among them any more are dropped.
+  // The hosts to be connected to. The channel to a host that is not among them any more is dropped
+  // as soon as it is not in use; that of another incarnation of a host at once.
   void SetHosts(std::vector<v1::Member> hosts);
 
   // Takes up finished connections, drops lost channels. `lost` receives the members whose channels
@@ -68,6 +71,7 @@ class HostConnections {
     Stage stage = Stage::kIdle;
     uint64_t nonce = 0;
     TimePoint next_attempt{};
+    bool leaving = false;  // not among the hosts any more, but in use
     std::unique_ptr<transport::Channel> channel;
   };
   struct Request {
@@ -85,12 +89,14 @@ class HostConnections {
   void StartRequests();
   bool TakeAnswers();
   bool CheckChannels();
+  void DropLeaving();
   void Drop(Connection& connection);
   void RetryLater(Connection& connection);
 
   const ChannelRequester request_channel_;
   const transport::SlotLayout layout_;
   const Clock& clock_;
+  const std::function<bool(uint64_t)> in_use_;
   const std::function<void()> wake_;
 
   transport::Transport* transport_ = nullptr;

@@ -128,6 +128,11 @@ void LayerInFlight::NextAttempt(uint64_t moved) {
   ++attempt_;
 }
 
+bool LayerInFlight::Awaits(uint64_t member) const {
+  return std::any_of(sent_.begin(), sent_.end(),
+                     [member](const SentFrame& frame) { return frame.member == member; });
+}
+
 uint64_t LayerInFlight::AnyOutstandingMember() const {
   return sent_.empty() ? 0 : sent_.front().member;
 }

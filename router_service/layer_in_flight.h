@@ -72,6 +72,8 @@ class LayerInFlight {
   // assignments.
   uint64_t ResendOverdue(TimePoint now);
 
+  bool Awaits(uint64_t member) const;
+
   // The member of some outstanding frame, for messages; 0 when none.
   uint64_t AnyOutstandingMember() const;
 

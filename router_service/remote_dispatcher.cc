@@ -36,7 +36,9 @@ struct RemoteDispatcher::State {
       : options(std::move(opts)),
         row_bytes(options.hidden * static_cast<uint32_t>(SizeOf(WireType(options.numerics)))),
         incarnation(options.incarnation),
-        connections(options.request_channel, Layout(), *options.clock, [this] { Wake(); }) {}
+        connections(
+            options.request_channel, Layout(), *options.clock,
+            [this](uint64_t member) { return Awaits(member); }, [this] { Wake(); }) {}
 
   transport::SlotLayout Layout() const {
     return {.rows = options.slot_assignments,
@@ -46,6 +48,10 @@ struct RemoteDispatcher::State {
             .slots = options.slots};
   }
 
+  bool Awaits(uint64_t member) const {
+    return std::any_of(layers.begin(), layers.end(),
+                       [member](const LayerInFlight& layer) { return layer.Awaits(member); });
+  }
   void Wake();
   void TakeOrders();
   void ReceiveAll();

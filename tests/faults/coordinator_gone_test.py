@@ -10,8 +10,9 @@ PROMPTS = [[1, 4037, 3, 705, 1805, 479, 4069, 4037, 4], [1, 271, 595]]
 TOKENS = 400
 
 
-def placement_of(status):
-    return {layer["layer"]: layer for layer in status["placement"].get("layers", [])}
+def hosts_and_layers(status):
+    placement = status.get("placement", {})
+    return len(placement.get("hosts", [])), len(placement.get("layers", []))
 
 
 def test_a_minute_without_a_coordinator():
@@ -35,9 +36,8 @@ def test_a_minute_without_a_coordinator():
         cluster.coordinator.start()
         cluster.hosts[1].wait_ready()
         after = cluster.wait_status(
-            lambda status: len(status["placement"].get("hosts", [])) == 2
+            lambda status: hosts_and_layers(status) == hosts_and_layers(before)
             and not status["missing_experts"]
-            and len(placement_of(status)) == len(placement_of(before))
         )
         assert int(after["placement"]["epoch"]) >= int(before["placement"]["epoch"])
         for stream, expected in zip(run_streams(cluster.url, PROMPTS, TOKENS), undisturbed):

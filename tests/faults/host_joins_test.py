@@ -30,7 +30,8 @@ def test_a_new_host_gets_experts_and_traffic():
         print(f"a host joined: worst stall {worst * 1000:.0f} ms")
         status = cluster.status()
         assert int(status["expert_hosts"]["newcomer"]["rows_done"]) > 0
-        assert experts_of(status, "newcomer") == experts_of(status, "expert-host-0") == 16
+        # How many depends on the measured speeds; every expert has one owner.
+        assert experts_of(status, "newcomer") + experts_of(status, "expert-host-0") == 32
 
 
 def test_a_drained_host_leaves_without_a_lost_row():
