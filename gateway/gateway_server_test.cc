@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -53,22 +53,23 @@ class GatewayTest : public ::testing::Test {
 
   void StartGateway(std::vector<std::string> api_keys = {}) {
     if (workers_.empty()) AddWorker();
+    const bool open = api_keys.empty();
     GatewayOptions options{.model_folder = folder_, .port = 0, .api_keys = std::move(api_keys)};
     for (const auto& worker : workers_) options.router_addresses.push_back(worker->address());
     auto server = GatewayServer::Start(std::move(options));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = std::make_unique<GatewayServer>(*std::move(server));
     ASSERT_TRUE(Eventually([this] { return server_->ready(); }));
-    // With several workers, all of them are to be known.
-    const std::string up = "switchyard_router_worker_up{worker=\"";
-    ASSERT_TRUE(api_keys_given_ = !options.api_keys.empty() || Eventually([&] {
-                  const std::string text = Get("/metrics").body;
-                  size_t known = 0;
-                  for (const auto& worker : workers_) {
-                    if (text.find(up + worker->address() + "\"} 1") != std::string::npos) ++known;
-                  }
-                  return known == workers_.size();
-                }));
+    if (open) {
+      ASSERT_TRUE(Eventually([this] { return AllWorkersAnswer(); }));
+    }
+  }
+
+  bool AllWorkersAnswer() {
+    const std::string metrics = Get("/metrics").body;
+    return std::all_of(workers_.begin(), workers_.end(), [&](const auto& worker) {
+      return metrics.find("worker_up{worker=\"" + worker->address() + "\"} 1") != std::string::npos;
+    });
   }
 
   TestResponse Get(const std::string& path) { return Fetch(server_->port(), "GET", path); }
@@ -87,7 +88,6 @@ class GatewayTest : public ::testing::Test {
   }
 
   std::string folder_;
-  bool api_keys_given_ = false;
   std::vector<std::unique_ptr<FakeRouterWorker>> workers_;
   std::unique_ptr<GatewayServer> server_;
 };

@@ -70,7 +70,7 @@ bool TestConnection::Ended() {
   return recv(socket_, &byte, 1, 0) == 0 || errno == ECONNRESET;
 }
 
-TestResponse TestConnection::Receive() {
+TestResponse TestConnection::Receive(bool to_head) {
   TestResponse response;
   if (!WaitFor("\r\n\r\n")) return response;
   const size_t head_end = buffer_.find("\r\n\r\n");
@@ -82,6 +82,7 @@ TestResponse TestConnection::Receive() {
         absl::StrSplit(lines[i], absl::MaxSplits(": ", 1));
     response.headers[absl::AsciiStrToLower(field.first)] = field.second;
   }
+  if (to_head) return response;
   if (response.headers.contains("content-length")) {
     const size_t size = std::strtoul(response.headers["content-length"].c_str(), nullptr, 10);
     while (buffer_.size() < size && Fill()) {
@@ -116,7 +117,7 @@ TestResponse Fetch(uint16_t port, const std::string& method, const std::string& 
                    const std::string& body, const std::vector<std::string>& headers) {
   TestConnection connection(port);
   connection.Send(RequestText(method, path, body, headers));
-  return connection.Receive();
+  return connection.Receive(method == "HEAD");
 }
 
 }  // namespace switchyard::gateway::testing

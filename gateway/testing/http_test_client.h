@@ -30,7 +30,8 @@ class TestConnection {
   TestConnection& operator=(const TestConnection&) = delete;
 
   void Send(std::string_view bytes);
-  TestResponse Receive();  // one answer
+  // One answer; one to HEAD has no body, whatever its header says.
+  TestResponse Receive(bool to_head = false);
   // Reads until `text` has come in; false when the connection ends or 10 s pass before.
   bool WaitFor(std::string_view text);
   bool Ended();  // waits for the end of the connection
