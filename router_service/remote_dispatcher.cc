@@ -7,9 +7,11 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "router_service/layer_in_flight.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
@@ -63,7 +65,8 @@ struct RemoteDispatcher::State {
               std::span<const AssignmentIndex> assignments);
   FrameHeader DispatchHeader(const LayerInFlight& layer, uint32_t part) const;
   void CheckDeadline(LayerInFlight& layer);
-  std::string DescribeMissing(const LayerInFlight& layer) const;
+  bool Reachable(uint32_t layer, uint32_t expert) const;
+  absl::Status WhyPending(const LayerInFlight& layer, const std::string& what) const;
   bool EveryExpertReachable() const;
   void ForgetRefusals();
   void NoteState();
@@ -393,27 +396,37 @@ void RemoteDispatcher::State::CheckDeadline(LayerInFlight& layer) {
   layer.Finish(layer.pending().empty()
                    ? absl::DeadlineExceededError(absl::StrCat(
                          what, "waiting for ", connections.NameOf(layer.AnyOutstandingMember())))
-                   : absl::UnavailableError(absl::StrCat(what, DescribeMissing(layer))));
+                   : WhyPending(layer, what));
 }
 
-std::string RemoteDispatcher::State::DescribeMissing(const LayerInFlight& layer) const {
-  std::vector<uint32_t> experts;
-  for (const AssignmentIndex index : layer.pending()) experts.push_back(layer.ExpertOf(index));
-  std::sort(experts.begin(), experts.end());
-  experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-  std::string text = "no reachable host owns expert";
-  for (const uint32_t expert : experts) absl::StrAppend(&text, " ", expert);
-  return text;
+bool RemoteDispatcher::State::Reachable(uint32_t layer, uint32_t expert) const {
+  if (placement == nullptr) return false;
+  const auto owners = placement->Owners(layer, expert);
+  return std::any_of(owners.begin(), owners.end(), [this](uint32_t host) {
+    return connections.Find(placement->hosts()[static_cast<int>(host)].id()) != nullptr;
+  });
+}
+
+// Why assignments could not even be sent.
+absl::Status RemoteDispatcher::State::WhyPending(const LayerInFlight& layer,
+                                                 const std::string& what) const {
+  std::set<uint32_t> orphans;
+  for (const AssignmentIndex index : layer.pending()) {
+    const uint32_t expert = layer.ExpertOf(index);
+    if (!Reachable(layer.request().layer, expert)) orphans.insert(expert);
+  }
+  if (orphans.empty()) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(what, "their hosts have had no free slot; they are overloaded or stuck"));
+  }
+  return absl::UnavailableError(
+      absl::StrCat(what, "no reachable host owns expert ", absl::StrJoin(orphans, " ")));
 }
 
 bool RemoteDispatcher::State::EveryExpertReachable() const {
-  const auto reachable = [this](uint32_t host) {
-    return connections.Find(placement->hosts()[static_cast<int>(host)].id()) != nullptr;
-  };
   for (const v1::LayerPlacement& layer : placement->placement().layers()) {
     for (uint32_t expert = 0; expert < placement->ExpertCount(layer.layer()); ++expert) {
-      const auto owners = placement->Owners(layer.layer(), expert);
-      if (std::none_of(owners.begin(), owners.end(), reachable)) return false;
+      if (!Reachable(layer.layer(), expert)) return false;
     }
   }
   return true;

@@ -39,9 +39,9 @@ struct RemoteDispatcherOptions {
   uint32_t top_k = 1;             // most experts of a row
   uint32_t slot_assignments = 512;  // most assignments, and rows, of one frame
   uint32_t slots = 8;             // of one channel, each way
-  // A frame without an answer is sent again after this. An answer to the first still counts, so a
-  // slow host costs work but nothing else.
-  Duration resend_after = std::chrono::seconds(2);
+  // A frame without an answer is sent again after this: it was damaged on the way. Long, because a
+  // host that is only slow would have to do the work twice; an answer to the first still counts.
+  Duration resend_after = std::chrono::seconds(10);
   const Clock* clock = &Clock::Real();
 };
 
