@@ -1,7 +1,10 @@
 #include "router_service/evaluation.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/sampling/sampling.h"
 
 namespace switchyard::router {
@@ -25,8 +28,12 @@ absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> log
     piece_.logits.insert(piece_.logits.end(), logits.begin(), logits.end());
   }
   if (parameters_.token_nll && position + 1 < std::ssize(parameters_.tokens)) {
-    piece_.token_nll.push_back(
-        -double{kernels::Logprobs(logits, parameters_.tokens[position + 1], 0).logprob});
+    const float logprob = kernels::Logprobs(logits, parameters_.tokens[position + 1], 0).logprob;
+    if (std::isnan(logprob)) {
+      return absl::InternalError(
+          absl::StrCat("the model's logits at position ", position, " are not numbers"));
+    }
+    piece_.token_nll.push_back(-double{logprob});
   }
   return absl::OkStatus();
 }

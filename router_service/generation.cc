@@ -1,6 +1,7 @@
 #include "router_service/generation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -47,18 +48,19 @@ bool Generation::WantsLogits(int64_t position) const {
 
 absl::Status Generation::TakeLogits(int64_t position, std::span<const float> logits,
                                     Sampler& sampler) {
+  const auto not_numbers = [position] {
+    return absl::InternalError(
+        absl::StrCat("the model's logits at position ", position, " are not numbers"));
+  };
   if (position < prompt_tokens() - 1) {
     prompt_logprobs_.push_back(
         LogprobsOf(logits, parameters_.prompt[position + 1], parameters_.prompt_logprobs));
-    return absl::OkStatus();
+    return std::isnan(prompt_logprobs_.back().logprob) ? not_numbers() : absl::OkStatus();
   }
   const std::span<const int32_t> banned =
       generated() < parameters_.min_tokens ? end_tokens_ : std::span<const int32_t>();
   chosen_ = sampler.Choose(logits, parameters_.sampling, position + 1, banned);
-  if (chosen_ < 0) {
-    return absl::InternalError(
-        absl::StrCat("the model's logits at position ", position, " are not numbers"));
-  }
+  if (chosen_ < 0) return not_numbers();
   if (parameters_.logprobs >= 0) {
     chosen_logprobs_ = LogprobsOf(logits, chosen_, parameters_.logprobs);
   }

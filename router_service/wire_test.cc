@@ -1,0 +1,80 @@
+#include "router_service/wire.h"
+
+#include <cstring>
+
+#include "gtest/gtest.h"
+
+namespace switchyard::router {
+namespace {
+
+EvaluationPiece Piece() {
+  EvaluationPiece piece = {.first_position = 10, .positions = 5, .last = true};
+  for (int i = 0; i < 15; ++i) piece.logits.push_back(static_cast<float>(i));  // vocabulary 3
+  piece.routing.push_back(
+      {.layer = 4, .ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, .weights = std::vector<float>(10, 0.5f)});
+  piece.token_nll = {1, 2, 3, 4};  // the last position has no token after it
+  return piece;
+}
+
+std::vector<v1::EvaluateResponse> Messages(const EvaluationPiece& piece, size_t max_bytes) {
+  std::vector<v1::EvaluateResponse> messages;
+  ToProto(7, piece, max_bytes,
+          [&](v1::EvaluateResponse message) { messages.push_back(std::move(message)); });
+  return messages;
+}
+
+TEST(WireTest, APieceThatFitsIsOneMessage) {
+  const auto messages = Messages(Piece(), 1 << 20);
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_EQ(messages[0].row(), 7u);
+  EXPECT_EQ(messages[0].first_position(), 10u);
+  EXPECT_EQ(messages[0].positions(), 5u);
+  EXPECT_EQ(messages[0].logits().size(), 15 * sizeof(float));
+  EXPECT_EQ(messages[0].token_nll_size(), 4);
+}
+
+TEST(WireTest, CutsALargePieceBetweenPositions) {
+  // A position takes 3 logits, 2 ids and 2 weights: 28 bytes.
+  const auto messages = Messages(Piece(), 60);
+  ASSERT_EQ(messages.size(), 3u);
+  uint32_t position = 10;
+  std::string logits, ids;
+  std::vector<double> nll;
+  for (const v1::EvaluateResponse& message : messages) {
+    EXPECT_EQ(message.first_position(), position);
+    position += message.positions();
+    logits += message.logits();
+    ASSERT_EQ(message.routing_size(), 1);
+    EXPECT_EQ(message.routing(0).layer(), 4u);
+    EXPECT_EQ(message.routing(0).weights().size(), message.positions() * 2 * sizeof(float));
+    ids += message.routing(0).ids();
+    nll.insert(nll.end(), message.token_nll().begin(), message.token_nll().end());
+  }
+  const EvaluationPiece piece = Piece();
+  EXPECT_EQ(std::memcmp(logits.data(), piece.logits.data(), logits.size()), 0);
+  EXPECT_EQ(std::memcmp(ids.data(), piece.routing[0].ids.data(), ids.size()), 0);
+  EXPECT_EQ(nll, piece.token_nll);
+}
+
+TEST(WireTest, SendsAPositionLargerThanTheLimitAlone) {
+  EXPECT_EQ(Messages(Piece(), 1).size(), 5u);
+}
+
+TEST(WireTest, APieceWithNothingAskedForStillTellsItsPositions) {
+  const auto messages = Messages({.first_position = 0, .positions = 9}, 1 << 20);
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_EQ(messages[0].positions(), 9u);
+}
+
+TEST(WireTest, RanksCountFromOne) {
+  GenerationUpdate update;
+  update.tokens = {5};
+  update.logprobs.push_back(
+      {.token = 5, .logprob = -1.5f, .rank = 1, .top = {{.token = 3, .logprob = -0.5f}}});
+  const v1::GenerateResponse response = ToProto(update);
+  EXPECT_EQ(response.logprobs(0).chosen().rank(), 2);
+  EXPECT_EQ(response.logprobs(0).top(0).rank(), 1);
+}
+
+}  // namespace
+}  // namespace switchyard::router
