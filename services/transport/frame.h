@@ -60,7 +60,7 @@ struct FrameHeader {
   uint32_t rows = 0;           // payload rows
   uint32_t row_bytes = 0;
   uint32_t metadata_bytes = 0;
-  uint64_t payload_checksum = 0;  // XXH3 of metadata and payload; 0 when off. Set by the transport
+  uint64_t payload_checksum = 0;  // XXH3 of payload and metadata; 0 when off. Set by the transport
 
   bool operator==(const FrameHeader&) const = default;
 };
@@ -71,8 +71,8 @@ void EncodeHeader(const FrameHeader& header, std::span<std::byte, kHeaderBytes> 
 // Refuses wrong magic, version, checksum, unknown enumerators and fewer than kHeaderBytes bytes.
 absl::StatusOr<FrameHeader> DecodeHeader(std::span<const std::byte> bytes);
 
-// XXH3 of the metadata followed by the payload; never 0, which in a header means "off".
-uint64_t PayloadChecksum(std::span<const std::byte> metadata, std::span<const std::byte> payload);
+// XXH3 of what follows the header, payload and metadata; never 0, which in a header means "off".
+uint64_t PayloadChecksum(std::span<const std::byte> body);
 
 // Metadata of a dispatch: one entry per assignment, 12 bytes each.
 struct Assignment {

@@ -42,8 +42,7 @@ absl::Status FinishImage(const SlotLayout& layout, FrameHeader& header, bool che
   std::byte* const body = slot + kHeaderBytes;
   std::memmove(body + PayloadBytes(header), SendMetadata(slot, layout).data(),
                header.metadata_bytes);
-  header.payload_checksum =
-      checksum ? PayloadChecksum(ReceivedMetadata(body, header), ReceivedPayload(body, header)) : 0;
+  header.payload_checksum = checksum ? PayloadChecksum({body, BodyBytes(header)}) : 0;
   EncodeHeader(header, std::span<std::byte, kHeaderBytes>(slot, kHeaderBytes));
   return absl::OkStatus();
 }
@@ -71,8 +70,7 @@ absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
 
 absl::Status CheckBody(const ArrivalRules& rules, const FrameHeader& header,
                        const std::byte* body) {
-  if (rules.checksum && header.payload_checksum != PayloadChecksum(ReceivedMetadata(body, header),
-                                                                   ReceivedPayload(body, header))) {
+  if (rules.checksum && header.payload_checksum != PayloadChecksum({body, BodyBytes(header)})) {
     return absl::DataLossError("frame whose payload checksum does not match");
   }
   return absl::OkStatus();

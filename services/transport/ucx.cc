@@ -21,7 +21,8 @@
 namespace switchyard::transport {
 namespace {
 
-// How often UCX progresses when no channel uses it: it still has connections of peers to clear away.
+// How often UCX progresses when no channel uses it: it still has connections of peers to clear
+// away.
 constexpr Duration kIdleWorkerPeriod = std::chrono::milliseconds(10);
 
 // How long the end of a transport waits for UCX to let go of abandoned channels.

@@ -123,7 +123,8 @@ ucs_status_t UcxMessageLane::OnFrame(const Envelope& envelope, const std::byte* 
                                      size_t bytes, const ucp_am_recv_param_t& how) {
   OnCredits(envelope.credits);
   if (envelope.slot >= layout_.slots || (occupied_ & SlotBit(envelope.slot)) != 0 ||
-      bytes > PayloadBytes(layout_) + layout_.metadata_bytes) {
+      bytes > PayloadBytes(layout_) + layout_.metadata_bytes ||
+      (how.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
     ++rejected_;
     return UCS_OK;
   }
@@ -132,8 +133,6 @@ ucs_status_t UcxMessageLane::OnFrame(const Envelope& envelope, const std::byte* 
   std::memcpy(slot.arrived.header.data(), header, kHeaderBytes);
   occupied_ |= SlotBit(envelope.slot);
   inbox_.push_back(envelope.slot);
-  if ((how.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) return Fetch(slot, data, bytes);
-  whole_ |= SlotBit(envelope.slot);
   news_ = true;
   const bool aligned = reinterpret_cast<uintptr_t>(data) % kImageAlignment == 0;
   if ((how.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0 && aligned) {
@@ -146,30 +145,6 @@ ucs_status_t UcxMessageLane::OnFrame(const Envelope& envelope, const std::byte* 
   return UCS_OK;
 }
 
-ucs_status_t UcxMessageLane::Fetch(Slot& slot, void* descriptor, size_t bytes) {
-  slot.arrived.body = Buffer(slot);
-  const ucp_request_param_t how = {
-      .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
-      .cb = {.recv_am =
-                 [](void* request, ucs_status_t status, size_t, void* user_data) {
-                   Slot& fetched = *static_cast<Slot*>(user_data);
-                   --fetched.lane->operations_;
-                   if (status == UCS_OK) fetched.lane->whole_ |= SlotBit(fetched.arrived.slot);
-                   fetched.lane->news_ = true;
-                   ucp_request_free(request);
-                 }},
-      .user_data = &slot};
-  void* const request = ucp_am_recv_data_nbx(
-      worker_.handle(), descriptor, const_cast<std::byte*>(slot.arrived.body), bytes, &how);
-  if (UCS_PTR_IS_PTR(request)) {
-    ++operations_;
-  } else if (request == nullptr) {
-    whole_ |= SlotBit(slot.arrived.slot);
-    news_ = true;
-  }
-  return UCS_INPROGRESS;
-}
-
 void UcxMessageLane::OnCredits(SlotSet credits) {
   if ((credits & ~at_peer_) != 0) ++rejected_;
   credits &= at_peer_;
@@ -179,10 +154,9 @@ void UcxMessageLane::OnCredits(SlotSet credits) {
 }
 
 std::optional<HeldImage> UcxMessageLane::Take() {
-  if (inbox_.empty() || (whole_ & SlotBit(inbox_.front())) == 0) return std::nullopt;
+  if (inbox_.empty()) return std::nullopt;
   const uint32_t slot = inbox_.front();
   inbox_.pop_front();
-  whole_ &= ~SlotBit(slot);
   return slot_[slot].arrived;
 }
 

@@ -55,9 +55,14 @@ struct Setting {
 constexpr Setting kSettings[] = {
     // Slots are POSIX shared memory where that is among the transports, else ordinary memory.
     {"ALLOC_PRIO", "md:posix,mmap,heap"},
+    // Every message is eager.
+    {"RNDV_THRESH", "inf"},
     // Liveness is ours.
     {"KEEPALIVE_INTERVAL", "inf"},
 };
+
+// Of TCP: large messages in few pieces.
+constexpr Setting kTcpSettings[] = {{"TX_SEG_SIZE", "64K"}, {"RX_SEG_SIZE", "256K"}};
 
 const char* TransportsOf(UcxLanes lanes) {
   switch (lanes) {
@@ -154,6 +159,9 @@ absl::Status UcxWorker::StartContext() {
   };
   RETURN_IF_ERROR(set({"TLS", TransportsOf(lanes_)}));
   for (const Setting& setting : kSettings) RETURN_IF_ERROR(set(setting));
+  if (lanes_ != UcxLanes::kSharedMemory) {
+    for (const Setting& setting : kTcpSettings) RETURN_IF_ERROR(set(setting));
+  }
   const ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
                                .features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP};
   return FromUcx(ucp_init(&params, config.get(), &context_),
