@@ -25,8 +25,15 @@ constexpr int kDecodePrompt = 16;  // short, so that decode is almost all of a d
 
 // The 6.9B fine-grained design: 30 layers of it.
 model::MixtralDimensions Dimensions(int layers) {
-  return {.hidden = 768, .intermediate = 6144, .layers = layers, .heads = 12, .kv_heads = 1,
-          .head_dim = 64, .experts = 16, .top_k = 4, .vocabulary = 32000};
+  return {.hidden = 768,
+          .intermediate = 6144,
+          .layers = layers,
+          .heads = 12,
+          .kv_heads = 1,
+          .head_dim = 64,
+          .experts = 16,
+          .top_k = 4,
+          .vocabulary = 32000};
 }
 
 // Weight elements that one step must read at least, and that one prompt token multiplies with.
@@ -44,9 +51,7 @@ class WorkOf {
     const double experts = d_.experts * (1.0 - missed);
     return d_.layers * (attention_ + router_ + experts * expert_) + head_;
   }
-  double PrefillToken() const {
-    return d_.layers * (attention_ + router_ + d_.top_k * expert_);
-  }
+  double PrefillToken() const { return d_.layers * (attention_ + router_ + d_.top_k * expert_); }
 
  private:
   const model::MixtralDimensions d_;
@@ -91,10 +96,10 @@ double Seconds(Duration duration) { return std::chrono::duration<double>(duratio
 // Tokens per second of all streams together while every one of them decodes.
 absl::StatusOr<double> DecodeRate(BenchClient& client, int streams, int tokens) {
   TimePoint begin;
-  ASSIGN_OR_RETURN(const auto times,
-                   RunStreams(client, streams, kDecodePrompt, tokens, &begin));
+  ASSIGN_OR_RETURN(const auto times, RunStreams(client, streams, kDecodePrompt, tokens, &begin));
   double rate = 0;
-  for (const RequestTimes& time : times) rate += (time.tokens - 1) / Seconds(time.last - time.first);
+  for (const RequestTimes& time : times)
+    rate += (time.tokens - 1) / Seconds(time.last - time.first);
   return rate;
 }
 
@@ -142,8 +147,7 @@ absl::Status MeasureLayout(const BenchOptions& options, const char* name, BenchC
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> MakeCheckpoint(const BenchOptions& options,
-                                           kernels::ThreadPool& pool) {
+absl::StatusOr<std::string> MakeCheckpoint(const BenchOptions& options, kernels::ThreadPool& pool) {
   std::string folder = options.folder;
   if (folder.empty()) {
     const char* home = getenv("HOME");
@@ -207,11 +211,10 @@ absl::Status RunBench(const BenchOptions& options) {
     RETURN_IF_ERROR(MeasureLayout(run, "one process", *client, limits));
   }
   ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(run.layout, {.start = true, .port = 0}));
-  const auto client =
-      GatewayClient(absl::StrCat("http://127.0.0.1:", cluster->gateway_port()));
-  return MeasureLayout(run, absl::StrCat("gateway + router + ", run.layout.expert_hosts,
-                                         " hosts").c_str(),
-                       *client, limits);
+  const auto client = GatewayClient(absl::StrCat("http://127.0.0.1:", cluster->gateway_port()));
+  return MeasureLayout(
+      run, absl::StrCat("gateway + router + ", run.layout.expert_hosts, " hosts").c_str(), *client,
+      limits);
 }
 
 }  // namespace switchyard::cli

@@ -24,8 +24,7 @@ void Note(RequestTimes& times, int tokens) {
 
 absl::StatusOr<RequestTimes> CheckCount(RequestTimes times, int wanted) {
   if (times.tokens == wanted) return times;
-  return absl::InternalError(
-      absl::StrCat("got ", times.tokens, " tokens instead of ", wanted));
+  return absl::InternalError(absl::StrCat("got ", times.tokens, " tokens instead of ", wanted));
 }
 
 class OverGrpc : public BenchClient {
@@ -59,9 +58,9 @@ class OverHttp : public BenchClient {
   explicit OverHttp(std::string url) : url_(std::move(url)) {}
 
   absl::StatusOr<RequestTimes> Generate(const std::vector<int32_t>& prompt, int tokens) override {
-    const nlohmann::json body = {{"prompt", prompt},         {"max_tokens", tokens},
-                                 {"temperature", 0},         {"ignore_eos", true},
-                                 {"stream", true},           {"return_token_ids", true}};
+    const nlohmann::json body = {{"prompt", prompt}, {"max_tokens", tokens},
+                                 {"temperature", 0}, {"ignore_eos", true},
+                                 {"stream", true},   {"return_token_ids", true}};
     RequestTimes times;
     RETURN_IF_ERROR(StreamHttp(
         {.url = absl::StrCat(url_, "/v1/completions"),

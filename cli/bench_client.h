@@ -24,8 +24,7 @@ class BenchClient {
  public:
   virtual ~BenchClient() = default;
   // Greedy, end tokens ignored.
-  virtual absl::StatusOr<RequestTimes> Generate(const std::vector<int32_t>& prompt,
-                                                int tokens) = 0;
+  virtual absl::StatusOr<RequestTimes> Generate(const std::vector<int32_t>& prompt, int tokens) = 0;
 };
 
 std::unique_ptr<BenchClient> RouterClient(const std::string& address);

@@ -52,22 +52,22 @@ absl::Status Conversation::Ask(const std::string& text) {
   if (options_.seed >= 0) body["seed"] = options_.seed;
   std::string answer;
   absl::Status failure;
-  const absl::Status sent = StreamHttp(
-      {.url = absl::StrCat(url_, "/v1/chat/completions"),
-       .json_body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-       .api_key = options_.api_key},
-      [&](std::string_view event) {
-        if (event == "[DONE]") return false;
-        const absl::StatusOr<std::string> delta = DeltaOf(event);
-        if (!delta.ok()) {
-          failure = delta.status();
-          return false;
-        }
-        answer += *delta;
-        fputs(delta->c_str(), stdout);
-        fflush(stdout);
-        return true;
-      });
+  const absl::Status sent =
+      StreamHttp({.url = absl::StrCat(url_, "/v1/chat/completions"),
+                  .json_body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                  .api_key = options_.api_key},
+                 [&](std::string_view event) {
+                   if (event == "[DONE]") return false;
+                   const absl::StatusOr<std::string> delta = DeltaOf(event);
+                   if (!delta.ok()) {
+                     failure = delta.status();
+                     return false;
+                   }
+                   answer += *delta;
+                   fputs(delta->c_str(), stdout);
+                   fflush(stdout);
+                   return true;
+                 });
   putchar('\n');
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(failure);
@@ -95,8 +95,7 @@ void AddChatFlags(CLI::App& app, ChatOptions& options) {
   app.add_option("model", options.layout.model, "Checkpoint folder, when no --url is given");
   AddFlag(app, "--url", options.url, "Address of a gateway, for example http://127.0.0.1:8000");
   AddFlag(app, "--prompt", options.prompt, "Asks this one question and exits");
-  app.add_option("--api-key", options.api_key, "Bearer key")
-      ->envname(EnvironmentName("--api-key"));
+  app.add_option("--api-key", options.api_key, "Bearer key")->envname(EnvironmentName("--api-key"));
   AddFlag(app, "--temperature", options.temperature, "Negative: the model's default");
   AddFlag(app, "--max-tokens", options.max_tokens, "Longest answer in tokens")
       ->check(CLI::PositiveNumber);

@@ -14,11 +14,11 @@ namespace switchyard::cli {
 struct ChatOptions {
   LayoutOptions layout;  // used when there is no --url
   std::string url;
-  std::string prompt;    // one question, then exit; empty: a conversation
+  std::string prompt;  // one question, then exit; empty: a conversation
   std::string api_key;
   float temperature = -1;  // negative: the model's default
   int max_tokens = 256;
-  int64_t seed = -1;     // negative: none
+  int64_t seed = -1;  // negative: none
 };
 
 void AddChatFlags(CLI::App& app, ChatOptions& options);

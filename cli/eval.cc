@@ -76,8 +76,7 @@ absl::Status Results::Open(const std::string& path, int greedy) {
 absl::Status Results::Take(size_t row, const v1::EvaluateResponse& response) {
   AddLoss(row, response);
   if (!writes()) return absl::OkStatus();
-  const uint64_t position =
-      row * input_.rows.front().ids.size() + response.first_position();
+  const uint64_t position = row * input_.rows.front().ids.size() + response.first_position();
   RETURN_IF_ERROR(writer_->Write("logits", position * spec_.vocabulary * sizeof(float),
                                  response.logits().data(), response.logits().size()));
   for (const v1::LayerRouting& routing : response.routing()) {
@@ -179,8 +178,8 @@ absl::Status ContinueGreedily(Stub& stub, const EvalInput& input, size_t first, 
     }
     RETURN_IF_ERROR(runtime::FromGrpc(stream->Finish()));
     if (ids.size() != static_cast<size_t>(greedy)) {
-      return absl::InternalError(absl::StrCat("row ", row, ": ", ids.size(), " tokens instead of ",
-                                              greedy));
+      return absl::InternalError(
+          absl::StrCat("row ", row, ": ", ids.size(), " tokens instead of ", greedy));
     }
     RETURN_IF_ERROR(results.TakeGreedy(row, ids));
   }
@@ -233,8 +232,7 @@ absl::Status RunEval(const EvalOptions& options) {
   }));
   if (options.greedy > 0) {
     RETURN_IF_ERROR(OnEveryWorker(stubs.size(), [&](size_t worker) {
-      return ContinueGreedily(*stubs[worker], input, worker, stubs.size(), options.greedy,
-                              results);
+      return ContinueGreedily(*stubs[worker], input, worker, stubs.size(), options.greedy, results);
     }));
   }
   cluster->Stop(std::chrono::seconds(5));

@@ -53,15 +53,14 @@ absl::StatusOr<EvalInput> ReadEvalInput(const std::string& path) {
   EvalInput input;
   if (json.is_object() && json.contains("input_ids") && json["input_ids"].is_array()) {
     for (const nlohmann::json& row : json["input_ids"]) {
-      ASSIGN_OR_RETURN(
-          auto ids,
-          ReadIds(row, absl::StrCat(path, ": input_ids[", input.rows.size(), "]")));
+      ASSIGN_OR_RETURN(auto ids,
+                       ReadIds(row, absl::StrCat(path, ": input_ids[", input.rows.size(), "]")));
       input.rows.push_back({std::move(ids), {}});
     }
   } else if (json.is_object() && json.contains("rows") && json["rows"].is_array()) {
     for (const nlohmann::json& object : json["rows"]) {
-      ASSIGN_OR_RETURN(auto row, ReadMaskedRow(object, absl::StrCat(path, ": rows[",
-                                                                    input.rows.size(), "]")));
+      ASSIGN_OR_RETURN(
+          auto row, ReadMaskedRow(object, absl::StrCat(path, ": rows[", input.rows.size(), "]")));
       input.rows.push_back(std::move(row));
     }
   }
@@ -69,9 +68,9 @@ absl::StatusOr<EvalInput> ReadEvalInput(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": needs \"input_ids\": a list of rows of token ids"));
   }
-  input.rectangular = std::all_of(
-      input.rows.begin(), input.rows.end(),
-      [&](const EvalRow& row) { return row.ids.size() == input.rows.front().ids.size(); });
+  input.rectangular = std::all_of(input.rows.begin(), input.rows.end(), [&](const EvalRow& row) {
+    return row.ids.size() == input.rows.front().ids.size();
+  });
   return input;
 }
 

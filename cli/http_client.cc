@@ -17,8 +17,7 @@ constexpr size_t kMostErrorBytes = 4096;
 // One transfer; the body goes to `on_body` while the answer is a success, else it is kept.
 class Transfer {
  public:
-  explicit Transfer(std::function<bool(std::string_view)> on_body)
-      : on_body_(std::move(on_body)) {}
+  explicit Transfer(std::function<bool(std::string_view)> on_body) : on_body_(std::move(on_body)) {}
 
   absl::Status Run(const HttpRequest& request);
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// The command line's HTTP client, over libcurl: chat and bench talk to a gateway as any client does.
+// The command line's HTTP client, over libcurl: chat and bench talk to a gateway as any client
+// does.
 
 #include <functional>
 #include <string>

@@ -44,9 +44,9 @@ void AddLayoutFlags(CLI::App& app, LayoutOptions& options) {
 
 absl::Status CheckLayout(const LayoutOptions& options) {
   if (options.replicas > options.expert_hosts) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--replicas ", options.replicas, " needs at least as many --expert-hosts, ",
-                     options.expert_hosts, " given"));
+    return absl::InvalidArgumentError(absl::StrCat("--replicas ", options.replicas,
+                                                   " needs at least as many --expert-hosts, ",
+                                                   options.expert_hosts, " given"));
   }
   if (options.transport == "loopback" && !options.in_process) {
     return absl::InvalidArgumentError(

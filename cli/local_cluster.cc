@@ -72,19 +72,30 @@ class RolePlan {
 };
 
 std::vector<std::string> CommandLine(const RoleOptions& role) {
-  std::vector<std::string> line = {
-      "role",        role.kind,
-      "--name",      role.name,
-      "--host",      role.host,
-      "--port",      absl::StrCat(role.port),
-      "--transport", role.transport,
-      "--threads",   absl::StrCat(role.threads),
-      "--replicas",  absl::StrCat(role.replicas),
-      "--expert-hosts", absl::StrCat(role.expert_hosts),
-      "--dtype",     role.dtype,
-      "--stages",    absl::StrCat(role.stages),
-      "--prefill-chunk", absl::StrCat(role.prefill_chunk),
-      "--kv-tokens", absl::StrCat(role.kv_tokens)};
+  std::vector<std::string> line = {"role",
+                                   role.kind,
+                                   "--name",
+                                   role.name,
+                                   "--host",
+                                   role.host,
+                                   "--port",
+                                   absl::StrCat(role.port),
+                                   "--transport",
+                                   role.transport,
+                                   "--threads",
+                                   absl::StrCat(role.threads),
+                                   "--replicas",
+                                   absl::StrCat(role.replicas),
+                                   "--expert-hosts",
+                                   absl::StrCat(role.expert_hosts),
+                                   "--dtype",
+                                   role.dtype,
+                                   "--stages",
+                                   absl::StrCat(role.stages),
+                                   "--prefill-chunk",
+                                   absl::StrCat(role.prefill_chunk),
+                                   "--kv-tokens",
+                                   absl::StrCat(role.kv_tokens)};
   const auto add = [&line](const char* flag, const std::string& value) {
     if (value.empty()) return;
     line.push_back(flag);
@@ -129,8 +140,7 @@ class ProcessCluster : public LocalCluster {
 
   // Waits for the role; a later restart takes the same port.
   absl::StatusOr<uint16_t> AwaitPort(SupervisedProcess& process, RoleOptions role) {
-    ASSIGN_OR_RETURN(const std::string line,
-                     process.WaitReady(Clock::Real().Now() + kStartLimit));
+    ASSIGN_OR_RETURN(const std::string line, process.WaitReady(Clock::Real().Now() + kStartLimit));
     uint32_t port = 0;
     if (!absl::SimpleAtoi(line, &port) || port == 0 || port > 65535) {
       return absl::InternalError(absl::StrCat(role.name, " reported the port \"", line, "\""));

@@ -58,8 +58,8 @@ int Main(int argc, char** argv) {
   AddRoleFlags(*app.add_subcommand("role", "Run one role; `serve` and Kubernetes use this"), role);
 
   CLI11_PARSE(app, argc, argv);
-  const bool json_logs = serve.layout.json_logs || eval.layout.json_logs ||
-                         chat.layout.json_logs || bench.layout.json_logs || role.json_logs;
+  const bool json_logs = serve.layout.json_logs || eval.layout.json_logs || chat.layout.json_logs ||
+                         bench.layout.json_logs || role.json_logs;
   ConfigureLog(app.got_subcommand("role") ? role.name : "switchyard", json_logs);
   if (app.got_subcommand("serve")) return Report(RunServe(serve));
   if (app.got_subcommand("chat")) return Report(RunChat(chat));

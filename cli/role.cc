@@ -17,7 +17,7 @@ namespace switchyard::cli {
 namespace {
 
 constexpr Duration kReadyLimit = std::chrono::minutes(30);  // a large model loads for long
-constexpr Duration kReadyStep = std::chrono::seconds(1);  // also how long a signal may wait
+constexpr Duration kReadyStep = std::chrono::seconds(1);    // also how long a signal may wait
 constexpr Duration kDrainLimit = std::chrono::seconds(20);
 
 void ReportReady(int fd, uint16_t port) {

@@ -12,15 +12,15 @@ struct RoleOptions {
   std::string model;        // checkpoint folder; the coordinator needs none
   std::string coordinator;  // HOST:PORT; not for the coordinator itself
   std::string host = "127.0.0.1";
-  uint16_t port = 0;        // 0 takes a free one
-  std::string advertise;    // host name that others call; --host if empty
+  uint16_t port = 0;      // 0 takes a free one
+  std::string advertise;  // host name that others call; --host if empty
   std::string transport = "ucx";
   int threads = 0;
   bool json_logs = false;
-  int ready_fd = -1;        // gets "PORT\n" when the role is ready
+  int ready_fd = -1;  // gets "PORT\n" when the role is ready
   // Coordinator:
   int replicas = 1;
-  int expert_hosts = 1;     // waits for so many before the first placement
+  int expert_hosts = 1;  // waits for so many before the first placement
   std::string dtype = "auto";
   // Router worker:
   int stages = 1;

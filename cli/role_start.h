@@ -20,8 +20,8 @@ class RunningRole {
   virtual ~RunningRole() = default;
   virtual uint16_t port() const = 0;
 
-  // Waits until the role can do its work: a router worker reaches every expert, a gateway has a ready
-  // worker. DEADLINE_EXCEEDED says what is missing.
+  // Waits until the role can do its work: a router worker reaches every expert, a gateway has a
+  // ready worker. DEADLINE_EXCEEDED says what is missing.
   virtual absl::Status WaitReady(TimePoint deadline) = 0;
 
   // Finishes what is in progress and takes no more, at most until the deadline.

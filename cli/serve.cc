@@ -40,8 +40,7 @@ void PrintReady(const std::string& host, const LocalCluster& cluster, const std:
       "\"Who goes there?\"}]}'\n"
       "or:    switchyard chat --url %s\n"
       "       switchyard status --coordinator %s\n",
-      url.c_str(), url.c_str(), model.c_str(), url.c_str(),
-      cluster.coordinator_address().c_str());
+      url.c_str(), url.c_str(), model.c_str(), url.c_str(), cluster.coordinator_address().c_str());
   fflush(stdout);
 }
 

@@ -47,16 +47,14 @@ void AddStatusFlags(CLI::App& app, StatusOptions& options) {
 
 void AddDrainFlags(CLI::App& app, DrainOptions& options) {
   AddFlag(app, "--coordinator", options.coordinator, "HOST:PORT of the coordinator")->required();
-  app.add_option("name", options.name, "Member to take out, for example expert-host-1")
-      ->required();
+  app.add_option("name", options.name, "Member to take out, for example expert-host-1")->required();
 }
 
 absl::Status RunStatus(const StatusOptions& options) {
   const auto stub = v1::Coordinator::NewStub(runtime::NewChannel(options.coordinator));
   const auto context = runtime::NewContext(kCallLimit);
   v1::ClusterStatus cluster;
-  RETURN_IF_ERROR(
-      runtime::FromGrpc(stub->Status(context.get(), v1::StatusRequest(), &cluster)));
+  RETURN_IF_ERROR(runtime::FromGrpc(stub->Status(context.get(), v1::StatusRequest(), &cluster)));
   nlohmann::json json = ToJson(cluster);
   json["expert_hosts"] = nlohmann::json::object();
   json["router_workers"] = nlohmann::json::object();

@@ -81,8 +81,8 @@ absl::StatusOr<std::string> SupervisedProcess::WaitReady(TimePoint deadline) {
   const bool decided = changed_.wait_until(
       lock, deadline, [this] { return !ready_line_.empty() || failed_to_start_ || gone_; });
   if (!ready_line_.empty()) return ready_line_;
-  return decided ? absl::UnavailableError(absl::StrCat(
-                       name_, " ended before it was ready; its log above says why"))
+  return decided ? absl::UnavailableError(
+                       absl::StrCat(name_, " ended before it was ready; its log above says why"))
                  : absl::DeadlineExceededError(absl::StrCat(name_, " was not ready in time"));
 }
 

@@ -38,7 +38,7 @@ class SupervisedProcess {
   // Arguments for later restarts, for example the port that it was given at the first start.
   void SetRestartArguments(std::vector<std::string> arguments);
 
-  pid_t pid() const;       // 0 while it is between two lives
+  pid_t pid() const;  // 0 while it is between two lives
   int restarts() const;
 
   // SIGTERM, no more restarts, and after `grace` SIGKILL. Returns when the process is gone.
@@ -56,7 +56,7 @@ class SupervisedProcess {
   pid_t pid_ = 0;
   int restarts_ = 0;
   bool stopping_ = false;
-  bool gone_ = false;          // the thread has ended
+  bool gone_ = false;  // the thread has ended
   bool failed_to_start_ = false;
   std::string ready_line_;
   std::thread thread_;

@@ -28,10 +28,10 @@ absl::StatusOr<TransportFactory> ChooseTransport(
   if (network == nullptr) {
     return absl::InvalidArgumentError("transport loopback connects roles of one process only");
   }
-  return TransportFactory([network = std::move(network)](uint64_t member,
-                                                         uint64_t incarnation) -> Started {
-    return network->Start(member, incarnation);
-  });
+  return TransportFactory(
+      [network = std::move(network)](uint64_t member, uint64_t incarnation) -> Started {
+        return network->Start(member, incarnation);
+      });
 }
 
 }  // namespace switchyard::cli

@@ -5,8 +5,7 @@
 namespace switchyard::expert {
 
 void BatchQueue::Push(WaitingDispatch dispatch) {
-  auto& queue =
-      dispatch.frame->header().phase == transport::Phase::kDecode ? decode_ : prefill_;
+  auto& queue = dispatch.frame->header().phase == transport::Phase::kDecode ? decode_ : prefill_;
   queue.push_back(std::move(dispatch));
 }
 
@@ -20,8 +19,7 @@ void BatchQueue::TakeBatch(std::vector<WaitingDispatch>& batch) {
   passed_over_ = took_decode && !prefill_.empty() ? passed_over_ + 1 : 0;
 }
 
-void BatchQueue::TakeFrom(std::deque<WaitingDispatch>& queue,
-                          std::vector<WaitingDispatch>& batch) {
+void BatchQueue::TakeFrom(std::deque<WaitingDispatch>& queue, std::vector<WaitingDispatch>& batch) {
   uint32_t taken = 0;
   for (auto waiting = queue.begin(); waiting != queue.end();) {
     if (!batch.empty() && taken + waiting->assignments > max_assignments_) return;

@@ -11,8 +11,8 @@ namespace {
 
 using transport::Phase;
 
-constexpr transport::SlotLayout kLayout = {.rows = 64, .row_bytes = 8, .metadata_bytes = 64 * 12,
-                                           .slots = 4};
+constexpr transport::SlotLayout kLayout = {
+    .rows = 64, .row_bytes = 8, .metadata_bytes = 64 * 12, .slots = 4};
 
 // A router worker and a host over loopback: real frames with real credits.
 class BatchQueueTest : public testing::Test {

@@ -97,8 +97,7 @@ struct ExpertHost::Impl final : public v1::ExpertHost::Service {
                            v1::OpenChannelResponse* response) override;
   grpc::Status LoadExperts(grpc::ServerContext* context, const v1::LoadExpertsRequest* request,
                            v1::LoadExpertsResponse* response) override;
-  grpc::Status UnloadExperts(grpc::ServerContext* context,
-                             const v1::UnloadExpertsRequest* request,
+  grpc::Status UnloadExperts(grpc::ServerContext* context, const v1::UnloadExpertsRequest* request,
                              v1::UnloadExpertsResponse* response) override;
   grpc::Status Status(grpc::ServerContext* context, const v1::ExpertHostStatusRequest* request,
                       v1::ExpertHostStatus* response) override;
@@ -155,9 +154,9 @@ absl::Status ExpertHost::Drain(TimePoint deadline) {
 }
 
 absl::Status ExpertHost::Impl::Start() {
-  ASSIGN_OR_RETURN(auto started,
-                   runtime::GrpcServer::Start({.address = options.listen_address,
-                                               .services = {{v1::ExpertHost::service_full_name(), this}}}));
+  ASSIGN_OR_RETURN(auto started, runtime::GrpcServer::Start(
+                                     {.address = options.listen_address,
+                                      .services = {{v1::ExpertHost::service_full_name(), this}}}));
   server = std::make_unique<runtime::GrpcServer>(std::move(started));
   runtime::MembershipOptions membership;
   membership.coordinator_address = options.coordinator_address;
@@ -165,8 +164,7 @@ absl::Status ExpertHost::Impl::Start() {
   membership.report = [this](v1::HeartbeatRequest& heartbeat) { Report(heartbeat); };
   membership.on_new_incarnation = [this](uint64_t incarnation) {
     if (!WaitReady(Clock::Real().Now() + kControlCallLimit).ok()) return;
-    const absl::Status reset =
-        loop->Reset(incarnation, Clock::Real().Now() + kControlCallLimit);
+    const absl::Status reset = loop->Reset(incarnation, Clock::Real().Now() + kControlCallLimit);
     if (!reset.ok()) LogError() << "no data path after a lost lease: " << reset.message();
   };
   agent = std::make_unique<runtime::MembershipAgent>(std::move(membership));
@@ -196,8 +194,7 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
   // The class is not known yet; the larger one keeps the count of experts that fit true for both.
   // A dense model has no experts; the coordinator asks for a size above 0 all the same.
-  const uint64_t bytes =
-      std::max<uint64_t>(1, BytesPerExpert(spec, kernels::NumericsClass::kFp32));
+  const uint64_t bytes = std::max<uint64_t>(1, BytesPerExpert(spec, kernels::NumericsClass::kFp32));
   request.set_bytes_per_expert(bytes);
   uint64_t experts = 0;
   for (const int64_t layer : spec.MoeLayers()) {
@@ -225,17 +222,16 @@ absl::Status ExpertHost::Impl::StartLoop() {
   loop_options.store = &store;
   loop_options.pool = options.pool;
   ASSIGN_OR_RETURN(loop, ExpertLoop::Start(std::move(loop_options)));
-  loader = std::make_unique<ExpertLoader>(
-      checkpoint, static_cast<kernels::NumericsClass>(identity.numerics()), store,
-      [this] { return Busy(); });
+  loader = std::make_unique<ExpertLoader>(checkpoint,
+                                          static_cast<kernels::NumericsClass>(identity.numerics()),
+                                          store, [this] { return Busy(); });
   return absl::OkStatus();
 }
 
 absl::Status ExpertHost::Impl::WaitReady(TimePoint deadline) {
   std::unique_lock lock(mutex);
   if (became_ready.wait_until(lock, deadline, [this] { return ready; })) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat(options.name, " is starting and not registered yet"));
+  return absl::UnavailableError(absl::StrCat(options.name, " is starting and not registered yet"));
 }
 
 bool ExpertHost::Impl::Busy() const {
@@ -255,7 +251,8 @@ void ExpertHost::Impl::Report(v1::HeartbeatRequest& heartbeat) {
     v1::ExpertLoad* load = heartbeat.add_load();
     load->set_layer(static_cast<uint32_t>(layer));
     for (size_t expert = 0; expert < now.expert_rows[layer].size(); ++expert) {
-      const uint64_t before = reported.expert_rows.empty() ? 0 : reported.expert_rows[layer][expert];
+      const uint64_t before =
+          reported.expert_rows.empty() ? 0 : reported.expert_rows[layer][expert];
       load->add_rows(now.expert_rows[layer][expert] - before);
     }
   }
@@ -300,8 +297,8 @@ absl::Status ExpertHost::Impl::CheckOrder(uint64_t incarnation,
   }
   for (const ExpertId& id : ids) {
     if (id.layer >= experts_per_layer.size() || id.expert >= experts_per_layer[id.layer]) {
-      return absl::InvalidArgumentError(absl::StrCat("the model has no layer ", id.layer,
-                                                     ", expert ", id.expert));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model has no layer ", id.layer, ", expert ", id.expert));
     }
   }
   return absl::OkStatus();

@@ -1,7 +1,7 @@
 #pragma once
 
-// An expert host: holds the experts that the coordinator gives it, computes what router workers send.
-// Control over gRPC (proto/expert_host.proto), rows over the transport.
+// An expert host: holds the experts that the coordinator gives it, computes what router workers
+// send. Control over gRPC (proto/expert_host.proto), rows over the transport.
 
 #include <cstdint>
 #include <functional>
@@ -17,12 +17,12 @@
 namespace switchyard::expert {
 
 struct ExpertHostOptions {
-  std::string name;                // unique in the cluster
+  std::string name;  // unique in the cluster
   std::string model_folder;
-  std::string coordinator_address; // HOST:PORT
+  std::string coordinator_address;  // HOST:PORT
   std::string listen_address = "127.0.0.1:0";
-  std::string advertised_host;     // what others call; the listen address' host if empty
-  uint64_t memory_bytes = 0;       // for experts; 0: as many as there are
+  std::string advertised_host;  // what others call; the listen address' host if empty
+  uint64_t memory_bytes = 0;    // for experts; 0: as many as there are
   // Makes the data path: (member, incarnation) -> transport.
   std::function<absl::StatusOr<std::unique_ptr<transport::Transport>>(uint64_t member,
                                                                       uint64_t incarnation)>

@@ -28,12 +28,11 @@ absl::Status ExpertLoader::Load(std::span<const ExpertId> ids, TimePoint deadlin
     if (held->contains(id)) continue;
     const TimePoint begin = Clock::Real().Now();
     if (begin >= deadline) {
-      status = absl::DeadlineExceededError(absl::StrCat("loading stopped before layer ", id.layer,
-                                                        ", expert ", id.expert));
+      status = absl::DeadlineExceededError(
+          absl::StrCat("loading stopped before layer ", id.layer, ", expert ", id.expert));
       break;
     }
-    auto weights =
-        model::LoadExpert(checkpoint_, id.layer, id.expert, numerics_, thread_);
+    auto weights = model::LoadExpert(checkpoint_, id.layer, id.expert, numerics_, thread_);
     if (!weights.ok()) {
       status = weights.status();
       break;

@@ -1,7 +1,7 @@
 #pragma once
 
-// Brings experts from the checkpoint into the store. Loading beside live traffic is limited: it uses
-// one thread of its own, and pauses for as long as it worked while the host is busy.
+// Brings experts from the checkpoint into the store. Loading beside live traffic is limited: it
+// uses one thread of its own, and pauses for as long as it worked while the host is busy.
 
 #include <functional>
 #include <mutex>

@@ -33,17 +33,16 @@ constexpr uint32_t kMaxSlots = 256;
 
 absl::Status CheckLayout(const transport::SlotLayout& layout, uint32_t row_bytes) {
   if (layout.row_bytes != row_bytes) {
-    return absl::FailedPreconditionError(absl::StrCat("slot rows of ", layout.row_bytes,
-                                                      " bytes offered, this model has ",
-                                                      row_bytes));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "slot rows of ", layout.row_bytes, " bytes offered, this model has ", row_bytes));
   }
   const uint64_t slot_bytes = uint64_t{layout.rows} * layout.row_bytes + layout.metadata_bytes;
   if (layout.rows == 0 || layout.slots == 0 || layout.slots > kMaxSlots ||
       slot_bytes > kMaxSlotBytes ||
       layout.metadata_bytes < uint64_t{layout.rows} * transport::kAssignmentBytes) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("slot layout of ", layout.slots, " slots, ", layout.rows, " rows, ",
-                     layout.metadata_bytes, " metadata bytes is out of bounds"));
+    return absl::FailedPreconditionError(absl::StrCat("slot layout of ", layout.slots, " slots, ",
+                                                      layout.rows, " rows, ", layout.metadata_bytes,
+                                                      " metadata bytes is out of bounds"));
   }
   return absl::OkStatus();
 }
@@ -123,9 +122,9 @@ ExpertLoop::~ExpertLoop() {
   state_->thread.join();
 }
 
-absl::StatusOr<transport::PeerAddress> ExpertLoop::OpenChannel(
-    const transport::PeerAddress& router, const transport::SlotLayout& layout, uint64_t nonce,
-    TimePoint deadline) {
+absl::StatusOr<transport::PeerAddress> ExpertLoop::OpenChannel(const transport::PeerAddress& router,
+                                                               const transport::SlotLayout& layout,
+                                                               uint64_t nonce, TimePoint deadline) {
   RETURN_IF_ERROR(CheckLayout(layout, state_->row_bytes));
   auto address = std::make_shared<transport::PeerAddress>();
   RETURN_IF_ERROR(state_->Execute(
@@ -265,13 +264,11 @@ void ExpertLoop::State::Admit(Channel& channel, std::unique_ptr<transport::Recei
   const FrameHeader& header = frame->header();
   const auto assignments =
       static_cast<uint32_t>(header.metadata_bytes / transport::kAssignmentBytes);
-  const TimePoint expires =
-      options.clock->Now() + std::chrono::microseconds(header.time_left_us);
+  const TimePoint expires = options.clock->Now() + std::chrono::microseconds(header.time_left_us);
   queue.Push({&channel, std::move(frame), nullptr, assignments, expires});
 }
 
-FrameHeader ExpertLoop::State::ReplyHeader(const FrameHeader& dispatch,
-                                           Direction direction) const {
+FrameHeader ExpertLoop::State::ReplyHeader(const FrameHeader& dispatch, Direction direction) const {
   FrameHeader header = dispatch;
   header.direction = direction;
   header.sender = options.member;
@@ -306,8 +303,7 @@ void ExpertLoop::State::RefuseExpired() {
 bool ExpertLoop::State::ComputeBatch() {
   queue.TakeBatch(batch);
   if (batch.empty()) return false;
-  const auto refused =
-      grouped.Build(batch, options.store->Snapshot(), WireType(options.numerics));
+  const auto refused = grouped.Build(batch, options.store->Snapshot(), WireType(options.numerics));
   const TimePoint begin = options.clock->Now();
   if (!grouped.batch().rows.empty()) kernels::ExpertFfn(grouped.batch(), workspace, *options.pool);
   const TimePoint end = options.clock->Now();

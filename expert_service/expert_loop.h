@@ -32,8 +32,8 @@ struct ExpertLoopOptions {
   uint32_t hidden = 0;
   std::vector<uint32_t> experts_per_layer;  // by layer; 0 in dense layers
   uint32_t max_batch_assignments = 1024;
-  const ExpertStore* store = nullptr;    // outlives the loop
-  kernels::ThreadPool* pool = nullptr;   // outlives the loop
+  const ExpertStore* store = nullptr;   // outlives the loop
+  kernels::ThreadPool* pool = nullptr;  // outlives the loop
   const Clock* clock = &Clock::Real();
 };
 

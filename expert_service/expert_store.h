@@ -1,7 +1,7 @@
 #pragma once
 
-// The experts that this host holds. A batch works on one snapshot from beginning to end, so an expert
-// can be loaded or unloaded while it computes. Thread-safe.
+// The experts that this host holds. A batch works on one snapshot from beginning to end, so an
+// expert can be loaded or unloaded while it computes. Thread-safe.
 
 #include <cstdint>
 #include <map>

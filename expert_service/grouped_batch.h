@@ -22,8 +22,7 @@ class GroupedBatch {
   // Every dispatch has been checked and has its reply slot. Returns the indexes of dispatches that
   // name an expert which is not held; none of their rows are in the batch.
   std::span<const size_t> Build(std::span<const WaitingDispatch> dispatches,
-                                std::shared_ptr<const Experts> experts,
-                                kernels::DType wire_type);
+                                std::shared_ptr<const Experts> experts, kernels::DType wire_type);
 
   kernels::ExpertBatch batch() const { return {rows_, groups_, wire_type_}; }
 

@@ -21,6 +21,14 @@ const char* TypeOf(int status) {
   }
 }
 
+// Which experts are lost, if that is the cause. Whatever else the message says may name hosts.
+std::string LostExperts(const absl::Status& status) {
+  static constexpr char kCause[] = "no reachable host owns expert";
+  const std::string message(status.message());
+  const size_t cause = message.find(kCause);
+  return cause == std::string::npos ? "" : ": " + message.substr(cause);
+}
+
 }  // namespace
 
 ApiError InvalidField(std::string field, const std::string& problem) {
@@ -43,7 +51,8 @@ ApiError FromWorkerStatus(const absl::Status& status) {
     case absl::StatusCode::kResourceExhausted:
       return Overloaded("all queues are full; try again later", "queue_full");
     case absl::StatusCode::kUnavailable:
-      return Overloaded("no router worker can serve this request now", "capacity_lost");
+      return Overloaded("no router worker can serve this request now" + LostExperts(status),
+                        "capacity_lost");
     case absl::StatusCode::kDeadlineExceeded:
       return Overloaded("the request was not done within its deadline", "deadline_exceeded");
     default:

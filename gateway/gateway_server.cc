@@ -17,6 +17,7 @@
 namespace switchyard::gateway {
 namespace {
 
+constexpr int kHttpThreads = 4;  // they parse, render and tokenize too
 constexpr size_t kLargestConfig = 1 << 20;
 constexpr size_t kLargestKeyFile = 1 << 20;
 
@@ -119,7 +120,8 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
   }
   ASSIGN_OR_RETURN(ModelFiles model, ReadModelFiles(options));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(model));
-  HttpServerOptions http{.host = impl->options.host, .port = impl->options.port};
+  HttpServerOptions http{
+      .host = impl->options.host, .port = impl->options.port, .threads = kHttpThreads};
   http.max_body_bytes = impl->options.max_body_bytes;
   Routes* routes = &impl->routes;
   ASSIGN_OR_RETURN(

@@ -356,6 +356,11 @@ TEST_F(GatewayTest, PromptsOverTheLimitNeverReachAWorker) {
   EXPECT_EQ(error["param"], "prompt");
   EXPECT_EQ(error["code"], "context_length_exceeded");
   EXPECT_EQ(Complete(R"("max_tokens": 2048)").status, 400);
+  const std::string text = "{\"prompt\": \"" + std::string(7 << 20, 'x') + "\"}";
+  const TestResponse huge = Post("/v1/completions", text);
+  EXPECT_EQ(huge.status, 400);
+  EXPECT_EQ(json::parse(huge.body)["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(Post("/v1/completions", std::string(9 << 20, 'x')).status, 413);
   EXPECT_TRUE(worker.Requests().empty());
   const std::string cut =
       "{\"prompt\": [" + ids + "], \"truncate_prompt_tokens\": 4, \"temperature\": 0}";

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMostLoggedFields = 1000;
 constexpr size_t kLongestLoggedField = 64;
+constexpr uint64_t kPositionsWithoutModel = 1 << 17;  // before a worker has said how many there are
 constexpr char kModelPath[] = "/v1/models";
 
 std::string RandomId() {
@@ -200,16 +201,19 @@ void Routes::Tokenize(Reply& reply) {
   if (!is_chat && !text) reader.Fail("prompt", "is required, or messages");
   if (reader.error()) return reply.Send(*reader.error());
   if (model_.tokenizer == nullptr) return reply.Send(NotFound("no tokenizer", "no_tokenizer"));
-  const auto ids = is_chat ? EncodeChat(chat) : model_.tokenizer->Encode(*text, add_special);
-  if (!ids.ok()) return reply.Send(FromWorkerStatus(ids.status()));
+  TextPrompt encoded;
+  const auto error = is_chat ? EncodeChat(chat, &encoded.ids)
+                             : EncodePrompt(*text, add_special, &encoded, /*wants_text=*/false);
+  if (error) return reply.Send(*error);
+  const std::vector<int32_t>& ids = encoded.ids;
   const auto model = pool_.model();
-  Json answer = {{"count", ids->size()},
+  Json answer = {{"count", ids.size()},
                  {"max_model_len", model ? Json(model->max_positions) : Json()},
-                 {"tokens", *ids},
+                 {"tokens", ids},
                  {"token_strs", nullptr}};
   if (with_texts) {
     answer["token_strs"] = Json::array();
-    for (int32_t id : *ids) answer["token_strs"].push_back(TokenText(model_.tokenizer.get(), id));
+    for (int32_t id : ids) answer["token_strs"].push_back(TokenText(model_.tokenizer.get(), id));
   }
   reply.Send(answer);
 }
@@ -265,9 +269,23 @@ bool Routes::CanServe(Reply& reply) {
   return false;
 }
 
-absl::StatusOr<std::vector<int32_t>> Routes::EncodeChat(const ChatMessages& chat) const {
+// Refuses what cannot fit without spending time on cutting it into tokens.
+std::optional<ApiError> Routes::CheckSize(const std::string& field, const std::string& text) const {
+  const auto model = pool_.model();
+  const uint64_t tokens = model ? model->max_positions : kPositionsWithoutModel;
+  const uint64_t limit = tokens * model_.tokenizer->max_token_bytes();
+  if (text.size() <= limit) return std::nullopt;
+  return ApiError{.status = 400,
+                  .message = absl::StrCat("the model takes ", tokens,
+                                          " tokens; the text has more than ", limit, " bytes"),
+                  .param = field,
+                  .code = "context_length_exceeded"};
+}
+
+std::optional<ApiError> Routes::EncodeChat(const ChatMessages& chat,
+                                           std::vector<int32_t>* ids) const {
   if (model_.tokenizer == nullptr || model_.chat_template == nullptr) {
-    return absl::InvalidArgumentError("messages: the model has no chat template");
+    return InvalidField("messages", "the model has no chat template");
   }
   tokenizer::RenderOptions options{.add_generation_prompt = chat.add_generation_prompt,
                                    .continue_final_message = chat.continue_final_message};
@@ -276,8 +294,15 @@ absl::StatusOr<std::vector<int32_t>> Routes::EncodeChat(const ChatMessages& chat
   if (!chat.documents.is_null()) options.documents = &chat.documents;
   if (!chat.template_variables.is_null()) options.variables = &chat.template_variables;
   const auto text = model_.chat_template->Render(chat.messages, options);
-  if (!text.ok()) return text.status();
-  return model_.tokenizer->EncodeRendered(*text);
+  if (!text.ok()) {
+    return ApiError{
+        .status = 400, .message = std::string(text.status().message()), .param = "messages"};
+  }
+  if (auto error = CheckSize("messages", *text)) return error;
+  auto encoded = model_.tokenizer->EncodeRendered(*text);
+  if (!encoded.ok()) return FromWorkerStatus(encoded.status());
+  *ids = *std::move(encoded);
+  return std::nullopt;
 }
 
 std::optional<ApiError> Routes::EncodePrompt(const Prompt& prompt, bool add_special,
@@ -292,6 +317,7 @@ std::optional<ApiError> Routes::EncodePrompt(const Prompt& prompt, bool add_spec
     return InvalidField("prompt", "the model has no tokenizer; send token ids");
   }
   encoded->text = std::get<std::string>(prompt);
+  if (auto error = CheckSize("prompt", encoded->text)) return error;
   auto ids = tokenizer->Encode(encoded->text, add_special);
   if (!ids.ok()) return FromWorkerStatus(ids.status());
   encoded->ids = *std::move(ids);
@@ -353,13 +379,7 @@ void Routes::Chat(Reply& reply) {
                      .prompts = std::vector<TextPrompt>(1),
                      .max_tokens = {0},
                      .continues_text = request.chat.continue_final_message};
-  auto ids = EncodeChat(request.chat);
-  if (!ids.ok()) {
-    ApiError error = FromWorkerStatus(ids.status());
-    error.param = "messages";
-    return reply.Send(error);
-  }
-  job.prompts[0].ids = *std::move(ids);
+  if (const auto error = EncodeChat(request.chat, &job.prompts[0].ids)) return reply.Send(*error);
   if (auto error = FitPrompt(request.sampling, job.prompts[0], &job.max_tokens[0])) {
     if (error->param == "prompt") error->param = "messages";
     return reply.Send(*error);

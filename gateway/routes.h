@@ -72,7 +72,8 @@ class Routes {
   ServerLimits Limits() const;
   bool ReadBody(Reply& reply, Json* json);
   void LogUnknown(const std::vector<std::string>& fields);
-  absl::StatusOr<std::vector<int32_t>> EncodeChat(const ChatMessages& chat) const;
+  std::optional<ApiError> CheckSize(const std::string& field, const std::string& text) const;
+  std::optional<ApiError> EncodeChat(const ChatMessages& chat, std::vector<int32_t>* ids) const;
   std::optional<ApiError> EncodePrompt(const Prompt& prompt, bool add_special, TextPrompt* encoded,
                                        bool wants_text) const;
   bool CanServe(Reply& reply);

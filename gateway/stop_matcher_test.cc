@@ -7,7 +7,7 @@ namespace {
 
 // The text that comes out when `text` goes in by pieces of `size` bytes.
 std::string Shown(const std::vector<std::string>& stops, bool include, const std::string& text,
-                size_t size) {
+                  size_t size) {
   StopMatcher matcher(stops, include);
   std::string result;
   for (size_t at = 0; at < text.size(); at += size) result += matcher.Append(text.substr(at, size));

@@ -1,8 +1,8 @@
 #pragma once
 
 // How the engine gets a layer's experts computed: rows go out, one row per assignment comes back.
-// Losses, refusals and retries are the dispatcher's business; the engine sees a finished layer or an
-// error. The engine's thread is the only caller.
+// Losses, refusals and retries are the dispatcher's business; the engine sees a finished layer or
+// an error. The engine's thread is the only caller.
 
 #include <cstddef>
 #include <cstdint>

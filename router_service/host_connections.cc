@@ -63,8 +63,7 @@ void HostConnections::SetHosts(std::vector<v1::Member> hosts) {
   std::map<uint64_t, Connection> kept;
   for (v1::Member& host : hosts) {
     const auto found = connections_.find(host.id());
-    if (found != connections_.end() &&
-        found->second.host.incarnation() == host.incarnation()) {
+    if (found != connections_.end() && found->second.host.incarnation() == host.incarnation()) {
       found->second.leaving = false;
       kept.insert(connections_.extract(found));
     } else {

@@ -38,8 +38,8 @@ class HostConnections {
                   std::function<void()> wake);
   ~HostConnections();
 
-  // The transport that channels are opened on. All former channels are gone; outlives this object or
-  // the next call.
+  // The transport that channels are opened on. All former channels are gone; outlives this object
+  // or the next call.
   void SetTransport(transport::Transport* transport);
 
   // The hosts to be connected to. The channel to a host that is not among them any more is dropped

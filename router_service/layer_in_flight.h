@@ -1,7 +1,7 @@
 #pragma once
 
-// Bookkeeping of one micro-batch's layer while its experts are away: which assignments still have to
-// be sent, which frames are outstanding where, which rows have come back. No transport in here.
+// Bookkeeping of one micro-batch's layer while its experts are away: which assignments still have
+// to be sent, which frames are outstanding where, which rows have come back. No transport in here.
 
 #include <cstddef>
 #include <cstdint>
@@ -54,8 +54,8 @@ class LayerInFlight {
   void SetSent(uint64_t member, uint32_t part, TimePoint resend_at,
                std::span<const AssignmentIndex> assignments);
 
-  // Takes the rows of an answer. False when no such frame is outstanding (stale or duplicate) or the
-  // payload does not have one row per assignment.
+  // Takes the rows of an answer. False when no such frame is outstanding (stale or duplicate) or
+  // the payload does not have one row per assignment.
   bool TakeRows(uint64_t member, uint32_t attempt, uint32_t part,
                 std::span<const std::byte> payload);
 

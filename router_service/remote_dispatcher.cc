@@ -61,8 +61,7 @@ struct RemoteDispatcher::State {
   void TakeRefusal(LayerInFlight& layer, uint64_t member, const FrameHeader& header);
   void SendPending(LayerInFlight& layer);
   void ChooseOwners(const LayerInFlight& layer);
-  bool SendTo(LayerInFlight& layer, uint64_t member,
-              std::span<const AssignmentIndex> assignments);
+  bool SendTo(LayerInFlight& layer, uint64_t member, std::span<const AssignmentIndex> assignments);
   FrameHeader DispatchHeader(const LayerInFlight& layer, uint32_t part) const;
   void CheckDeadline(LayerInFlight& layer);
   bool Reachable(uint32_t layer, uint32_t expert) const;
@@ -260,8 +259,7 @@ void RemoteDispatcher::State::Receive(uint64_t member, const transport::Received
   bool counts = false;
   if (header.router_incarnation == incarnation && header.micro_batch < kMicroBatches) {
     LayerInFlight& layer = layers[header.micro_batch];
-    if (layer.active() && layer.batch() == header.batch &&
-        layer.request().layer == header.layer) {
+    if (layer.active() && layer.batch() == header.batch && layer.request().layer == header.layer) {
       if (header.direction == Direction::kRefusal) {
         TakeRefusal(layer, member, header);
         return;
@@ -346,8 +344,7 @@ bool RemoteDispatcher::State::SendTo(LayerInFlight& layer, uint64_t member,
         {&assignment, 1},
         slot->metadata().subspan(i * transport::kAssignmentBytes, transport::kAssignmentBytes));
   }
-  header.metadata_bytes =
-      static_cast<uint32_t>(assignments.size() * transport::kAssignmentBytes);
+  header.metadata_bytes = static_cast<uint32_t>(assignments.size() * transport::kAssignmentBytes);
   if (const absl::Status sent = channel->Send(std::move(slot), header); !sent.ok()) {
     LogWarning() << "dispatch to " << connections.NameOf(member) << ": " << sent.message();
     return false;
@@ -363,8 +360,8 @@ bool RemoteDispatcher::State::SendTo(LayerInFlight& layer, uint64_t member,
 
 FrameHeader RemoteDispatcher::State::DispatchHeader(const LayerInFlight& layer,
                                                     uint32_t part) const {
-  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
-      layer.request().deadline - options.clock->Now());
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(layer.request().deadline -
+                                                                          options.clock->Now());
   FrameHeader header;
   header.model_digest = options.model_digest;
   header.weights_version = options.weights_version;
@@ -380,8 +377,7 @@ FrameHeader RemoteDispatcher::State::DispatchHeader(const LayerInFlight& layer,
   header.attempt = layer.attempt();
   header.part = part;
   header.epoch = placement->epoch();
-  header.time_left_us =
-      static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 0, UINT32_MAX));
+  header.time_left_us = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 0, UINT32_MAX));
   header.row_bytes = row_bytes;
   return header;
 }
@@ -389,10 +385,9 @@ FrameHeader RemoteDispatcher::State::DispatchHeader(const LayerInFlight& layer,
 void RemoteDispatcher::State::CheckDeadline(LayerInFlight& layer) {
   if (!layer.active() || layer.complete()) return;
   if (options.clock->Now() < layer.request().deadline) return;
-  const std::string what =
-      absl::StrCat("layer ", layer.request().layer, ", batch ", layer.batch(), ": ",
-                   layer.missing(), " of ", layer.request().rows * options.top_k,
-                   " expert rows missing at the deadline; ");
+  const std::string what = absl::StrCat(
+      "layer ", layer.request().layer, ", batch ", layer.batch(), ": ", layer.missing(), " of ",
+      layer.request().rows * options.top_k, " expert rows missing at the deadline; ");
   layer.Finish(layer.pending().empty()
                    ? absl::DeadlineExceededError(absl::StrCat(
                          what, "waiting for ", connections.NameOf(layer.AnyOutstandingMember())))

@@ -2,9 +2,9 @@
 
 // Expert dispatch over the Transport. Chooses an owner for every assignment of a layer, sends each
 // host one row per token, gathers one row per assignment, and when a host is lost or refuses sends
-// only what is missing to another owner. A returned frame counts iff its (router incarnation, batch,
-// layer, micro-batch, attempt, part) is outstanding at the host it came from, so duplicates and late
-// frames are harmless.
+// only what is missing to another owner. A returned frame counts iff its (router incarnation,
+// batch, layer, micro-batch, attempt, part) is outstanding at the host it came from, so duplicates
+// and late frames are harmless.
 //
 // Threads: the engine's thread calls everything but Wake, SetPlacement, Reset and the two reports.
 
@@ -36,9 +36,9 @@ struct RemoteDispatcherOptions {
   uint64_t weights_version = 1;
   kernels::NumericsClass numerics = kernels::NumericsClass::kFp32;
   uint32_t hidden = 0;
-  uint32_t top_k = 1;             // most experts of a row
+  uint32_t top_k = 1;               // most experts of a row
   uint32_t slot_assignments = 512;  // most assignments, and rows, of one frame
-  uint32_t slots = 8;             // of one channel, each way
+  uint32_t slots = 8;               // of one channel, each way
   // A frame without an answer is sent again after this: it was damaged on the way. Long, because a
   // host that is only slow would have to do the work twice; an answer to the first still counts.
   Duration resend_after = std::chrono::seconds(10);
@@ -49,8 +49,8 @@ struct DispatchCounters {
   uint64_t frames = 0;
   uint64_t redispatched_assignments = 0;
   uint64_t hosts_lost = 0;
-  uint64_t stale_frames = 0;      // arrived but not outstanding
-  std::vector<std::string> lanes; // one per connected host
+  uint64_t stale_frames = 0;       // arrived but not outstanding
+  std::vector<std::string> lanes;  // one per connected host
 };
 
 class RemoteDispatcher : public ExpertDispatcher {

@@ -16,6 +16,8 @@ import xml.etree.ElementTree as ElementTree
 
 # bazel's exit status where the patterns match no test.
 NO_TESTS = 4
+# What scripts/test reports for a step that its time limit ended.
+OUT_OF_TIME = 124
 
 
 class Run:
@@ -72,15 +74,25 @@ def read_run(name, status, path):
             outcome = event.get("testSummary", {}).get("overallStatus", "NO_STATUS")
             reasons = [(case, reason) for case, reason in cases.get(label, []) if reason]
             run.skipped_cases += [(label, case, reason) for case, reason in reasons]
-            if outcome != "PASSED":
+            if outcome == "NO_STATUS" and status == OUT_OF_TIME:
+                run.skipped.append(label)
+                run.skipped_cases.append((label, "all", "not run: out of time"))
+            elif outcome != "PASSED":
                 run.failed.append((label, outcome))
             elif reasons and len(reasons) == len(cases[label]):
                 run.skipped.append(label)
             else:
                 run.passed.append(label)
-        elif "targetCompleted" in identity and not event.get("completed", {}).get("success"):
+        elif (
+            "targetCompleted" in identity
+            and not event.get("completed", {}).get("success")
+            and not (status == OUT_OF_TIME and "aborted" in event)
+        ):
             run.failed.append((identity["targetCompleted"]["label"], "did not build"))
-    if status not in (0, NO_TESTS) and not run.failed:
+    if status == OUT_OF_TIME:
+        run.skipped.append(name)
+        run.skipped_cases.append((name, "the rest of the step", "not run: out of time"))
+    elif status not in (0, NO_TESTS) and not run.failed:
         run.failed.append(("bazel", f"ended with status {status}, see above"))
     return run
 
@@ -92,6 +104,9 @@ def read_step(step):
     run = Run(name)
     if int(status) == 0:
         run.passed.append(name)
+    elif int(status) == OUT_OF_TIME:
+        run.skipped.append(name)
+        run.skipped_cases.append((name, "the whole step", "not run: out of time"))
     else:
         run.failed.append((name, "failed, see above"))
     return run

@@ -20,8 +20,14 @@ class Buffer {
   const void* data() const { return data_; }
   size_t size() const { return size_; }
 
-  template <typename T> T* As() { return static_cast<T*>(data_); }
-  template <typename T> const T* As() const { return static_cast<const T*>(data_); }
+  template <typename T>
+  T* As() {
+    return static_cast<T*>(data_);
+  }
+  template <typename T>
+  const T* As() const {
+    return static_cast<const T*>(data_);
+  }
 
   // Makes room for at least `bytes`; contents are lost when it grows. Never shrinks.
   void Reserve(size_t bytes);

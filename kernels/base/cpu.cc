@@ -36,10 +36,14 @@ void ForceCpuLevel(CpuLevel level) {
 
 std::string_view Name(CpuLevel level) {
   switch (level) {
-    case CpuLevel::kScalar: return "scalar";
-    case CpuLevel::kAvx2: return "avx2";
-    case CpuLevel::kAvx512: return "avx512";
-    case CpuLevel::kAvx512Bf16: return "avx512bf16";
+    case CpuLevel::kScalar:
+      return "scalar";
+    case CpuLevel::kAvx2:
+      return "avx2";
+    case CpuLevel::kAvx512:
+      return "avx512";
+    case CpuLevel::kAvx512Bf16:
+      return "avx512bf16";
   }
   return "unknown";
 }

@@ -31,9 +31,12 @@ double ShortestSeconds(const F& work) {
 
 PeakLoop PeakLoopFor(NumericsClass numerics, CpuLevel level) {
   switch (level) {
-    case CpuLevel::kScalar: return kFmaPeakScalar;
-    case CpuLevel::kAvx2: return kFmaPeakAvx2;
-    case CpuLevel::kAvx512: return kFmaPeakAvx512;
+    case CpuLevel::kScalar:
+      return kFmaPeakScalar;
+    case CpuLevel::kAvx2:
+      return kFmaPeakAvx2;
+    case CpuLevel::kAvx512:
+      return kFmaPeakAvx512;
     case CpuLevel::kAvx512Bf16:
       return numerics == NumericsClass::kFp32 ? kFmaPeakAvx512 : kDotBf16PeakAvx512Bf16;
   }
@@ -42,10 +45,13 @@ PeakLoop PeakLoopFor(NumericsClass numerics, CpuLevel level) {
 
 ReadLoop ReadLoopFor(CpuLevel level) {
   switch (level) {
-    case CpuLevel::kScalar: return kReadScalar;
-    case CpuLevel::kAvx2: return kReadAvx2;
+    case CpuLevel::kScalar:
+      return kReadScalar;
+    case CpuLevel::kAvx2:
+      return kReadAvx2;
     case CpuLevel::kAvx512:
-    case CpuLevel::kAvx512Bf16: return kReadAvx512;
+    case CpuLevel::kAvx512Bf16:
+      return kReadAvx512;
   }
   return kReadScalar;
 }
@@ -55,9 +61,8 @@ double MeasureDramReadRate(ThreadPool& pool) {
   constexpr int64_t kTiles = 512;
   Buffer buffer(kTiles * kTileBytes);
   char* data = buffer.As<char>();
-  pool.ParallelFor(kTiles, [&](int64_t tile, int) {
-    std::memset(data + tile * kTileBytes, 1, kTileBytes);
-  });
+  pool.ParallelFor(
+      kTiles, [&](int64_t tile, int) { std::memset(data + tile * kTileBytes, 1, kTileBytes); });
   const ReadLoop read = ReadLoopFor(ActiveCpuLevel());
   std::atomic<int32_t> sink{0};
   const double seconds = ShortestSeconds([&] {
@@ -76,9 +81,8 @@ double MeasureDotProductPeak(NumericsClass numerics, ThreadPool& pool) {
   const int64_t iterations = kTileFlops / loop.flops_per_iteration;
   std::atomic<float> sink{0};
   const double seconds = ShortestSeconds([&] {
-    pool.ParallelFor(tiles, [&](int64_t, int) {
-      sink.store(loop.run(iterations), std::memory_order_relaxed);
-    });
+    pool.ParallelFor(
+        tiles, [&](int64_t, int) { sink.store(loop.run(iterations), std::memory_order_relaxed); });
   });
   return static_cast<double>(tiles * iterations * loop.flops_per_iteration) / seconds;
 }

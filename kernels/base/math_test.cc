@@ -100,9 +100,7 @@ TEST(MathTest, LogIsWithinOneUlp) {
 }
 
 TEST(MathTest, SigmoidIsWithinThreeUlp) {
-  const auto error = [](float x, float y) {
-    return ErrorInUlp(y, 1 / (1 + std::exp(-double{x})));
-  };
+  const auto error = [](float x, float y) { return ErrorInUlp(y, 1 / (1 + std::exp(-double{x}))); };
   for (float sign : {1.0f, -1.0f}) {
     EXPECT_LT(LargestError(Fastest().sigmoid, BitsOf(sign * 0x1p-26f), BitsOf(sign * 87.0f),
                            Stride(), error),
@@ -114,8 +112,8 @@ TEST(MathTest, SigmoidIsWithinThreeUlp) {
 TEST(MathTest, SiluIsWithinFourUlpUntilTheSigmoidIsFlushed) {
   const auto error = [](float x, float y) { return ErrorInUlp(y, x / (1 + std::exp(-double{x}))); };
   for (float sign : {1.0f, -1.0f}) {
-    EXPECT_LT(LargestError(Fastest().silu, BitsOf(sign * 0x1p-26f), BitsOf(sign * 87.0f),
-                           Stride(), error),
+    EXPECT_LT(LargestError(Fastest().silu, BitsOf(sign * 0x1p-26f), BitsOf(sign * 87.0f), Stride(),
+                           error),
               4.0);
   }
   EXPECT_EQ(Silu(-100.0f), 0.0f);
@@ -124,16 +122,16 @@ TEST(MathTest, SiluIsWithinFourUlpUntilTheSigmoidIsFlushed) {
 
 TEST(MathTest, RsqrtIsWithinTwoUlp) {
   const auto error = [](float x, float y) { return ErrorInUlp(y, 1 / std::sqrt(double{x})); };
-  EXPECT_LT(LargestError(Fastest().rsqrt, BitsOf(kSmallestNormal), BitsOf(kInfinity),
-                         Stride(), error),
-            2.0);
+  EXPECT_LT(
+      LargestError(Fastest().rsqrt, BitsOf(kSmallestNormal), BitsOf(kInfinity), Stride(), error),
+      2.0);
 }
 
 TEST(MathTest, SinAndCosAreCloseUpToTwoToThe24) {
   // Absolute: relative to 1, the largest value.
   const auto sine = [](float x, float y) { return std::fabs(y - std::sin(double{x})); };
   const auto cosine = [](float x, float y) { return std::fabs(y - std::cos(double{x})); };
-    for (float sign : {1.0f, -1.0f}) {
+  for (float sign : {1.0f, -1.0f}) {
     const uint32_t first = BitsOf(sign * 0.0f);
     const uint32_t last = BitsOf(sign * 0x1p24f);
     EXPECT_LT(LargestError(Fastest().sin, first, last, Stride(), sine), 1.2e-7);

@@ -29,9 +29,12 @@ constexpr DType WireType(NumericsClass numerics) {
 
 constexpr std::string_view Name(NumericsClass numerics) {
   switch (numerics) {
-    case NumericsClass::kFp32: return "fp32";
-    case NumericsClass::kBf16: return "bf16";
-    case NumericsClass::kBf16Amx: return "bf16-amx";
+    case NumericsClass::kFp32:
+      return "fp32";
+    case NumericsClass::kBf16:
+      return "bf16";
+    case NumericsClass::kBf16Amx:
+      return "bf16-amx";
   }
   return "unknown";
 }

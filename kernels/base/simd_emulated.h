@@ -1,7 +1,7 @@
 #pragma once
 
-// Builds the AVX-512 level from SIMDe's portable forms of the intrinsics, under a name of its own, so
-// that a machine without AVX-512 can test that source. Test only; include it before simd.h.
+// Builds the AVX-512 level from SIMDe's portable forms of the intrinsics, under a name of its own,
+// so that a machine without AVX-512 can test that source. Test only; include it before simd.h.
 
 #include <immintrin.h>
 #include <simde/x86/avx512.h>

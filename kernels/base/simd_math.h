@@ -63,8 +63,8 @@ SWITCHYARD_INLINE F Exp(F x) {
   const I exponent = Bits(shifted) - Bits(shift);
   const I half = ShiftRight<1>(exponent);
   const I bias(127);
-  const F scaled = p * FromBits(ShiftLeft<23>(half + bias)) *
-                   FromBits(ShiftLeft<23>(exponent - half + bias));
+  const F scaled =
+      p * FromBits(ShiftLeft<23>(half + bias)) * FromBits(ShiftLeft<23>(exponent - half + bias));
   const F not_small = Select(x < F(-87.33654f), F(0.0f), scaled);
   return Select(F(88.72284f) < x, F(__builtin_inff()), not_small);
 }

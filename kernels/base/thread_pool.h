@@ -31,7 +31,8 @@ class ThreadPool {
   template <typename F>
   void ParallelFor(int64_t tiles, F&& f) {
     ParallelFor(
-        tiles, [](void* context, int64_t tile, int worker) {
+        tiles,
+        [](void* context, int64_t tile, int worker) {
           (*static_cast<std::remove_reference_t<F>*>(context))(tile, worker);
         },
         const_cast<void*>(static_cast<const void*>(&f)));

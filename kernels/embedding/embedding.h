@@ -8,8 +8,8 @@
 
 namespace switchyard::kernels {
 
-// table: [vocabulary][width] of `type`, row-major. ids: rows ids, each in [0, vocabulary), checked by
-// the caller. output: rows x width fp32.
+// table: [vocabulary][width] of `type`, row-major. ids: rows ids, each in [0, vocabulary), checked
+// by the caller. output: rows x width fp32.
 struct EmbeddingArgs {
   const void* table = nullptr;
   DType type = DType::kFloat32;

@@ -19,10 +19,18 @@ TEST(EmbeddingTest, CopiesRowsOfBothTypes) {
   }
   const std::vector<int32_t> ids = {4, 0, 4, 2};
   std::vector<float> output(ids.size() * kWidth), output_bf16(ids.size() * kWidth);
-  Embedding({.table = table.data(), .type = DType::kFloat32, .width = kWidth, .ids = ids.data(),
-             .rows = 4, .output = output.data()});
-  Embedding({.table = table_bf16.data(), .type = DType::kBfloat16, .width = kWidth,
-             .ids = ids.data(), .rows = 4, .output = output_bf16.data()});
+  Embedding({.table = table.data(),
+             .type = DType::kFloat32,
+             .width = kWidth,
+             .ids = ids.data(),
+             .rows = 4,
+             .output = output.data()});
+  Embedding({.table = table_bf16.data(),
+             .type = DType::kBfloat16,
+             .width = kWidth,
+             .ids = ids.data(),
+             .rows = 4,
+             .output = output_bf16.data()});
   for (size_t row = 0; row < ids.size(); ++row) {
     for (size_t i = 0; i < kWidth; ++i) {
       const size_t from = static_cast<size_t>(ids[row]) * kWidth + i;

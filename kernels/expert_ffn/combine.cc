@@ -20,8 +20,7 @@ struct Program {
   const void* rows[kMaxCombineRows];
 
   // Appends the node over expert ids [first, first + width); `sorted` are the rows in it.
-  void AppendNode(std::span<const CombineRow> sorted, int32_t index, int64_t first,
-                  int64_t width) {
+  void AppendNode(std::span<const CombineRow> sorted, int32_t index, int64_t first, int64_t width) {
     if (sorted.size() == 1) {
       steps[count++] = {index};
       return;

@@ -34,7 +34,7 @@ class Run {
  private:
   struct Tile {
     const ExpertGroup* group;
-    int64_t first_row, rows;    // of the batch
+    int64_t first_row, rows;  // of the batch
     int64_t first_panel, panels;
   };
 
@@ -67,7 +67,7 @@ class Run {
   int64_t activation_stride_ = 0;  // bytes
   char* inputs_ = nullptr;         // null: rows are read where they are
   char* activations_ = nullptr;
-  int64_t* tile_ends_ = nullptr;   // running count of tiles over groups
+  int64_t* tile_ends_ = nullptr;  // running count of tiles over groups
 };
 
 Run::Run(const ExpertBatch& batch, ExpertWorkspace& workspace)
@@ -118,8 +118,7 @@ void Run::ForEachTile(ThreadPool& pool, int64_t panels, int64_t panels_per_tile,
     tile_ends_[i] = total;
   }
   pool.ParallelFor(total, [&](int64_t index, int) {
-    const int64_t* end =
-        std::upper_bound(tile_ends_, tile_ends_ + batch_.groups.size(), index);
+    const int64_t* end = std::upper_bound(tile_ends_, tile_ends_ + batch_.groups.size(), index);
     const ExpertGroup& group = batch_.groups[static_cast<size_t>(end - tile_ends_)];
     const int64_t in_group = index - (end == tile_ends_ ? 0 : end[-1]);
     // Tiles of the same rows follow one another, so that the rows stay in the cache.
@@ -175,9 +174,8 @@ void Run::DownTile(const Tile& tile) const {
     const int64_t outputs = std::min(kPanel, hidden_ - panel * kPanel);
     for (int64_t i = 0; i < tile.rows; ++i) {
       const ExpertRow& row = batch_.rows[static_cast<size_t>(tile.first_row + i)];
-      row_kernels_.weighted_store(
-          out + i * kPanel, row.gate_weight, outputs, batch_.output_type,
-          static_cast<char*>(row.output) + panel * kPanel * output_bytes);
+      row_kernels_.weighted_store(out + i * kPanel, row.gate_weight, outputs, batch_.output_type,
+                                  static_cast<char*>(row.output) + panel * kPanel * output_bytes);
     }
   }
 }

@@ -26,9 +26,9 @@ struct ExpertWeights {
 
 // One assignment: a token row that one expert must process.
 struct ExpertRow {
-  const void* input;   // hidden elements, WireType(class)
-  void* output;        // hidden elements of `output_type`
-  float gate_weight;   // multiplies the output
+  const void* input;  // hidden elements, WireType(class)
+  void* output;       // hidden elements of `output_type`
+  float gate_weight;  // multiplies the output
 };
 
 // Rows [begin, end) of the batch go to `weights`.

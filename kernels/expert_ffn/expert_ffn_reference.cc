@@ -24,10 +24,9 @@ void RunRow(const ExpertWeights& weights, const ExpertRow& row, DType output_typ
     hidden_fp32.push_back(h);
     hidden_bf16.push_back(FloatToBf16(h));
   }
-  const std::vector<float> y =
-      Multiply(weights.down, wire_type == DType::kFloat32
-                                 ? static_cast<const void*>(hidden_fp32.data())
-                                 : hidden_bf16.data());
+  const std::vector<float> y = Multiply(
+      weights.down, wire_type == DType::kFloat32 ? static_cast<const void*>(hidden_fp32.data())
+                                                 : hidden_bf16.data());
   for (size_t i = 0; i < y.size(); ++i) {
     const float weighted = row.gate_weight * y[i];
     if (output_type == DType::kFloat32) {

@@ -95,8 +95,8 @@ void ExpectEveryLevelEqualsReference(const Problem& problem) {
     ScopedCpuLevel forced(level);
     for (int threads : {1, 2, 3}) {
       ThreadPool pool(threads);
-      const auto actual = problem.Run(
-          [&](const ExpertBatch& batch) { ExpertFfn(batch, workspace, pool); });
+      const auto actual =
+          problem.Run([&](const ExpertBatch& batch) { ExpertFfn(batch, workspace, pool); });
       ASSERT_EQ(actual, expected) << Name(problem.numerics) << " hidden=" << problem.hidden << " "
                                   << Name(level) << " threads=" << threads;
     }

@@ -18,11 +18,12 @@ struct CombineStep {
 struct RowKernels {
   // h = silu(gate) * up rounded to the wire type; `count` outputs (at most 16) are written as
   // `row_type` at `row`.
-  void (*swiglu)(const float* gate, const float* up, int64_t count, DType wire_type,
-                 DType row_type, void* row);
+  void (*swiglu)(const float* gate, const float* up, int64_t count, DType wire_type, DType row_type,
+                 void* row);
 
   // weight * values, rounded to `type`; `count` outputs (at most 16).
-  void (*weighted_store)(const float* values, float weight, int64_t count, DType type, void* output);
+  void (*weighted_store)(const float* values, float weight, int64_t count, DType type,
+                         void* output);
 
   // output = residual + the sum that the program describes, over all `hidden` elements.
   void (*combine)(const CombineStep* steps, int64_t step_count, const void* const* rows,

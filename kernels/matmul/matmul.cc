@@ -30,8 +30,7 @@ Rows PrepareRows(const MatmulArgs& args, const PanelKernel& kernel, Buffer& scra
   const char* x = static_cast<const char*>(args.x);
   const int64_t x_stride = args.x_stride * static_cast<int64_t>(SizeOf(WireType(numerics)));
   if (kernel.TakesWireRows(numerics, k)) return {x, x_stride};
-  const int64_t stride =
-      PanelKernel::RowStride(k) * static_cast<int64_t>(SizeOf(kernel.row_type));
+  const int64_t stride = PanelKernel::RowStride(k) * static_cast<int64_t>(SizeOf(kernel.row_type));
   scratch.Reserve(static_cast<size_t>(args.m * stride));
   char* prepared = scratch.As<char>();
   const auto prepare = [&](int64_t row, int) {

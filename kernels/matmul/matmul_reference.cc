@@ -49,12 +49,11 @@ void MatmulReference(const MatmulArgs& args) {
       int count = 0;
       for (int64_t begin = 0; begin < k; begin += length) {
         const int64_t end = begin + length < k ? begin + length : k;
-        sums[count++] =
-            w.numerics() == NumericsClass::kFp32
-                ? SegmentFp32(static_cast<const float*>(args.x) + i * args.x_stride, w, row, begin,
-                              end)
-                : SegmentBf16(static_cast<const uint16_t*>(args.x) + i * args.x_stride, w, row,
-                              begin, end);
+        sums[count++] = w.numerics() == NumericsClass::kFp32
+                            ? SegmentFp32(static_cast<const float*>(args.x) + i * args.x_stride, w,
+                                          row, begin, end)
+                            : SegmentBf16(static_cast<const uint16_t*>(args.x) + i * args.x_stride,
+                                          w, row, begin, end);
       }
       args.y[i * args.y_stride + row] = JoinSegments(sums, count, 0, 8);
     }

@@ -39,15 +39,15 @@ struct Problem {
 
   MatmulArgs Args(std::vector<float>& y) const {
     y.assign(static_cast<size_t>(m * y_stride), kUntouched);
-    const void* x = numerics == NumericsClass::kFp32 ? static_cast<const void*>(x_fp32.data())
-                                                     : x_bf16.data();
+    const void* x =
+        numerics == NumericsClass::kFp32 ? static_cast<const void*>(x_fp32.data()) : x_bf16.data();
     return {.x = x, .x_stride = x_stride, .m = m, .w = &w, .y = y.data(), .y_stride = y_stride};
   }
 };
 
 std::string Describe(const Problem& p, CpuLevel level, int threads) {
-  return std::string(Name(p.numerics)) + " m=" + std::to_string(p.m) + " n=" +
-         std::to_string(p.n) + " k=" + std::to_string(p.k) + " " + std::string(Name(level)) +
+  return std::string(Name(p.numerics)) + " m=" + std::to_string(p.m) + " n=" + std::to_string(p.n) +
+         " k=" + std::to_string(p.k) + " " + std::string(Name(level)) +
          " threads=" + std::to_string(threads);
 }
 
@@ -84,7 +84,8 @@ TEST_P(MatmulTest, EqualsReferenceOverDepths) {
 }
 
 TEST_P(MatmulTest, EqualsReferenceOverRows) {
-  for (int64_t m = 1; m <= 70; ++m) ExpectEveryLevelEqualsReference(Problem(GetParam(), m, 17, 288));
+  for (int64_t m = 1; m <= 70; ++m)
+    ExpectEveryLevelEqualsReference(Problem(GetParam(), m, 17, 288));
   ExpectEveryLevelEqualsReference(Problem(GetParam(), 97, 16, 160));
   ExpectEveryLevelEqualsReference(Problem(GetParam(), 200, 5, 64));
 }
@@ -137,8 +138,7 @@ TEST_P(MatmulTest, RowDoesNotDependOnItsBatch) {
              first * args.x_stride * static_cast<int64_t>(SizeOf(WireType(GetParam())));
     Matmul(args, pool);
     for (int64_t row = 0; row < args.m; ++row) {
-      EXPECT_EQ(std::memcmp(&alone[row * problem.y_stride],
-                            &all[(first + row) * problem.y_stride],
+      EXPECT_EQ(std::memcmp(&alone[row * problem.y_stride], &all[(first + row) * problem.y_stride],
                             static_cast<size_t>(problem.n) * sizeof(float)),
                 0);
     }
@@ -218,8 +218,9 @@ TEST(PackedMatrixTest, RoundTripsInEveryTypeAndInPieces) {
   for (NumericsClass numerics : {NumericsClass::kFp32, NumericsClass::kBf16}) {
     for (DType type : {DType::kFloat32, DType::kBfloat16}) {
       PackedMatrix w(numerics, kRows, kColumns);
-      w.PackRows(0, 16, type == DType::kFloat32 ? static_cast<const void*>(fp32.data())
-                                                : bf16.data(), type);
+      w.PackRows(0, 16,
+                 type == DType::kFloat32 ? static_cast<const void*>(fp32.data()) : bf16.data(),
+                 type);
       w.PackRows(16, 21,
                  type == DType::kFloat32 ? static_cast<const void*>(&fp32[16 * kColumns])
                                          : &bf16[16 * kColumns],

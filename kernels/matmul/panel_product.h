@@ -31,8 +31,7 @@ struct PanelKernel {
 
   // Whether rows in the wire type can be given to `product` as they are.
   bool TakesWireRows(NumericsClass numerics, int64_t k) const {
-    return row_type == WireType(numerics) &&
-           (row_type == DType::kFloat32 || k % 2 == 0);
+    return row_type == WireType(numerics) && (row_type == DType::kFloat32 || k % 2 == 0);
   }
 };
 

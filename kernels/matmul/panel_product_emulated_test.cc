@@ -1,5 +1,5 @@
-// The AVX-512 and AVX-512-BF16 panel kernels, emulated, against the reference: so they are tested on
-// machines that cannot run them.
+// The AVX-512 and AVX-512-BF16 panel kernels, emulated, against the reference: so they are tested
+// on machines that cannot run them.
 
 #include <gtest/gtest.h>
 
@@ -37,14 +37,13 @@ void ExpectEqualsReference(const PanelKernel& kernel, NumericsClass numerics, in
   PackedMatrix w(numerics, kPanel, k);
   w.PackRows(0, kPanel, weights.data(), DType::kFloat32);
   const bool fp32 = numerics == NumericsClass::kFp32;
-  const char* wire = fp32 ? reinterpret_cast<const char*>(x.data())
-                          : reinterpret_cast<const char*>(x_bf16.data());
+  const char* wire =
+      fp32 ? reinterpret_cast<const char*>(x.data()) : reinterpret_cast<const char*>(x_bf16.data());
 
   std::vector<float> expected(static_cast<size_t>(m * kPanel)), actual(expected.size());
   MatmulReference(
       {.x = wire, .x_stride = k, .m = m, .w = &w, .y = expected.data(), .y_stride = kPanel});
-  const int64_t stride =
-      PanelKernel::RowStride(k) * static_cast<int64_t>(SizeOf(kernel.row_type));
+  const int64_t stride = PanelKernel::RowStride(k) * static_cast<int64_t>(SizeOf(kernel.row_type));
   std::vector<char> prepared(static_cast<size_t>(m * stride), 'x');
   std::vector<const void*> rows;
   for (int64_t i = 0; i < m; ++i) {

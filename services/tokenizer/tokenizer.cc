@@ -51,6 +51,7 @@ Tokenizer::Tokenizer(std::unique_ptr<SentencePieceModel> model, const TokenizerC
     : model_(std::move(model)), config_(config) {
   for (int32_t id = 0; id < vocabulary(); ++id) {
     const Piece& piece = model_->pieces()[id];
+    max_token_bytes_ = std::max(max_token_bytes_, piece.text.size());
     if (piece.kind == PieceKind::kControl && !piece.text.empty()) {
       controls_.emplace_back(piece.text, id);
     }

@@ -57,6 +57,10 @@ class Tokenizer {
   std::string bos_token() const { return SpecialText(bos_id_); }
   std::string eos_token() const { return SpecialText(eos_id_); }
 
+  // No token stands for more bytes of text, except where the model collapses spaces: a longer text
+  // than n times this has more than n tokens.
+  size_t max_token_bytes() const { return max_token_bytes_; }
+
   bool drops_first_space() const { return model_->drops_first_space(); }
   bool drops_leading_spaces() const { return model_->drops_leading_spaces(); }
 
@@ -72,6 +76,7 @@ class Tokenizer {
   TokenizerConfig config_;
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;
+  size_t max_token_bytes_ = 1;
   std::vector<std::pair<std::string, int32_t>> controls_;  // longest text first
 };
 

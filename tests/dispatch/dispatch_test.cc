@@ -99,8 +99,7 @@ TEST_P(Dispatch, WithoutAnOwnerTheErrorNamesTheExperts) {
   const auto got = world.Run(input, milliseconds(300));
   EXPECT_EQ(got.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_NE(got.status().message().find("layer 1"), std::string_view::npos) << got.status();
-  EXPECT_NE(got.status().message().find("owns expert 1"), std::string_view::npos)
-      << got.status();
+  EXPECT_NE(got.status().message().find("owns expert 1"), std::string_view::npos) << got.status();
   EXPECT_FALSE(world.dispatcher().Ready());
 }
 
@@ -141,9 +140,7 @@ TEST_P(Dispatch, AStrangerRouterSendsEverythingAgain) {
 INSTANTIATE_TEST_SUITE_P(Classes, Dispatch,
                          ::testing::Values(kernels::NumericsClass::kFp32,
                                            kernels::NumericsClass::kBf16),
-                         [](const auto& info) {
-                           return std::string(kernels::Name(info.param));
-                         });
+                         [](const auto& info) { return std::string(kernels::Name(info.param)); });
 
 }  // namespace
 }  // namespace switchyard::testing

@@ -39,9 +39,7 @@ DispatchWorld::DispatchWorld(const WorldShape& shape) : shape_(shape) {
     }
   }
   router::RemoteDispatcherOptions options;
-  options.transport = [this](uint64_t incarnation) {
-    return network_.Start(kRouter, incarnation);
-  };
+  options.transport = [this](uint64_t incarnation) { return network_.Start(kRouter, incarnation); };
   options.request_channel = [this](const auto&... arguments) {
     return RequestChannel(arguments...);
   };
@@ -178,9 +176,8 @@ LayerInput DispatchWorld::MakeInput(uint32_t layer, int64_t rows, uint32_t seed)
 std::vector<std::byte> DispatchWorld::Expected(const LayerInput& input) const {
   std::vector<std::byte> output(input.experts.size() * row_bytes());
   for (size_t i = 0; i < input.experts.size(); ++i) {
-    const kernels::ExpertRow row = {
-        input.activations.data() + (i / shape_.top_k) * row_bytes(),
-        output.data() + i * row_bytes(), input.weights[i]};
+    const kernels::ExpertRow row = {input.activations.data() + (i / shape_.top_k) * row_bytes(),
+                                    output.data() + i * row_bytes(), input.weights[i]};
     const kernels::ExpertGroup group = {
         experts_.at({input.layer, static_cast<uint32_t>(input.experts[i])}).get(), 0, 1};
     kernels::ExpertFfnReference({{&row, 1}, {&group, 1}, WireType(shape_.numerics)});
@@ -199,8 +196,7 @@ router::DispatchRequest DispatchWorld::Request(const LayerInput& input, Duration
           .deadline = Clock::Real().Now() + limit};
 }
 
-absl::StatusOr<std::vector<std::byte>> DispatchWorld::Run(const LayerInput& input,
-                                                          Duration limit) {
+absl::StatusOr<std::vector<std::byte>> DispatchWorld::Run(const LayerInput& input, Duration limit) {
   dispatcher_->Begin(Request(input, limit));
   absl::Status status;
   while (!dispatcher_->Finished(0, &status)) {

@@ -2,10 +2,11 @@
 #define SERVICES_TOKENIZER_TEMPLATE_ENGINE_TEMPLATE_ENGINE_H_
 
 /* Jinja templates with the extensions that chat templates rely on: raise_exception, strftime_now,
- * Python's string methods, json.dumps as `tojson`, break and continue, trim_blocks and lstrip_blocks.
+ * Python's string methods, json.dumps as `tojson`, break and continue, trim_blocks and
+ * lstrip_blocks.
  *
- * All text is UTF-8 with an explicit length and may hold NUL. Functions may be called from any thread;
- * one template may be rendered by many threads at once. */
+ * All text is UTF-8 with an explicit length and may hold NUL. Functions may be called from any
+ * thread; one template may be rendered by many threads at once. */
 
 #include <stddef.h>
 #include <time.h>

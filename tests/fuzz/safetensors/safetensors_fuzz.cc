@@ -1,5 +1,5 @@
-// The bytes are a whole safetensors file: length, header, data. Whatever they are, the parser answers
-// with an error or with tensors that cover the data exactly.
+// The bytes are a whole safetensors file: length, header, data. Whatever they are, the parser
+// answers with an error or with tensors that cover the data exactly.
 
 #include <cstdint>
 #include <cstring>
