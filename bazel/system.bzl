@@ -17,7 +17,7 @@ _PACKAGED = {
     "gmock": (["gmock"], "gmock/gmock.h"),
     "gtest": (["gtest"], "gtest/gtest.h"),
     "gtest_main": (["gmock_main"], "gmock/gmock.h"),
-    "grpc++": (["grpc++", "protobuf"], "grpcpp/grpcpp.h"),
+    "grpc++": (["grpc++"], "grpcpp/grpcpp.h"),
     "json": (["nlohmann_json"], "nlohmann/json.hpp"),
     "prometheus": (["prometheus-cpp-core"], "prometheus/registry.h"),
     "protobuf": (["protobuf"], "google/protobuf/message.h"),
@@ -128,19 +128,19 @@ def _pkg_config(repository_ctx, modules):
 
 # Debian's libsentencepiece.so exports a protobuf of its own, of another version. Beside libprotobuf.so in
 # one process the loader would bind each library's calls to whichever came first, and the program dies
-# at its start. So our protobuf is the static one, hidden inside the program; and what links SentencePiece
-# takes all of it first, lest the linker find a part of it in libsentencepiece.so.
-_HIDDEN_PROTOBUF = ["-l:libprotobuf.a", "-Wl,--exclude-libs,libprotobuf.a"]
+# at its start. So our protobuf is the static one, hidden inside the program; and all of it, so that the
+# linker finds no part of it in libsentencepiece.so: what stands in the program itself comes first.
+_HIDDEN_PROTOBUF = [
+    "-Wl,--whole-archive",
+    "-l:libprotobuf.a",
+    "-Wl,--no-whole-archive",
+    "-Wl,--exclude-libs,libprotobuf.a",
+]
 
 def _with_static_protobuf(flags):
     linked = []
     for flag in flags:
-        if flag == "-lprotobuf":
-            linked += _HIDDEN_PROTOBUF
-        elif flag == "-lsentencepiece":
-            linked += ["-Wl,--whole-archive"] + _HIDDEN_PROTOBUF + ["-Wl,--no-whole-archive", flag]
-        else:
-            linked.append(flag)
+        linked += _HIDDEN_PROTOBUF if flag == "-lprotobuf" else [flag]
     return linked
 
 def _versions(repository_ctx):
@@ -163,7 +163,9 @@ def _system_libraries_impl(repository_ctx):
     build = [_HEADER]
     for name, (modules, header) in sorted(_PACKAGED.items()):
         _require_header(repository_ctx, header)
-        build.append(_library(name, _pkg_config(repository_ctx, modules)))
+        # Once in a program: whole archives cannot be linked twice.
+        deps = ["protobuf"] if name == "grpc++" else []
+        build.append(_library(name, _pkg_config(repository_ctx, modules), deps))
     for name, (linkopts, deps, header) in sorted(_UNPACKAGED.items()):
         _require_header(repository_ctx, header)
         build.append(_library(name, linkopts, deps))

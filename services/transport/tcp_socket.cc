@@ -1,5 +1,6 @@
 #include "services/transport/tcp_socket.h"
 
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -48,6 +49,17 @@ absl::StatusOr<AddressList> ParseHostAndPort(const std::string& address) {
   return ParseNumeric(host, address.substr(colon + 1));
 }
 
+bool SameHost(const sockaddr& a, const sockaddr& b) {
+  if (a.sa_family != b.sa_family) return false;
+  if (a.sa_family == AF_INET) {
+    return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr ==
+           reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
+  }
+  return a.sa_family == AF_INET6 &&
+         std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr,
+                     &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr, sizeof(in6_addr)) == 0;
+}
+
 // Small messages leave at once; a socket of ours is not inherited by child processes.
 void SetNoDelay(int fd) {
   const int on = 1;
@@ -90,6 +102,19 @@ absl::StatusOr<std::string> BoundAddress(const UniqueFd& listener) {
   }
   return bound.ss_family == AF_INET6 ? absl::StrCat("[", host, "]:", port)
                                      : absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<std::string> InterfaceOf(const std::string& host) {
+  ASSIGN_OR_RETURN(const AddressList wanted, ParseNumeric(host, "0"));
+  ifaddrs* found = nullptr;
+  if (getifaddrs(&found) != 0) return SystemError("list the network interfaces");
+  const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> interfaces(found, &freeifaddrs);
+  for (const ifaddrs* each = found; each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr != nullptr && SameHost(*each->ifa_addr, *wanted->ai_addr)) {
+      return std::string(each->ifa_name);
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("no network interface has the address ", host));
 }
 
 absl::StatusOr<UniqueFd> ConnectTcp(const std::string& address) {

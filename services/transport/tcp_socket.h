@@ -17,6 +17,9 @@ absl::StatusOr<UniqueFd> ListenTcp(const std::string& host, uint16_t port);
 // The address that a listening socket is bound to.
 absl::StatusOr<std::string> BoundAddress(const UniqueFd& listener);
 
+// The network interface that has a numeric address, such as "lo" or "eth0".
+absl::StatusOr<std::string> InterfaceOf(const std::string& host);
+
 // A connection that may still be under way; writing to it fails once it turns out impossible.
 absl::StatusOr<UniqueFd> ConnectTcp(const std::string& address);
 

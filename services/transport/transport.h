@@ -90,6 +90,7 @@ class Channel {
   virtual std::string lane() const = 0;
 };
 
+// Outlives its channels.
 class Transport {
  public:
   virtual ~Transport() = default;

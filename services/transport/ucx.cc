@@ -117,7 +117,7 @@ UcxTransportImpl::~UcxTransportImpl() {
   const TimePoint deadline = Clock::Real().Now() + kCloseTimeout;
   while (!abandoned_.empty() && Clock::Real().Now() < deadline) Progress();
   if (!abandoned_.empty()) {
-    // UCX may still write there, and its worker cannot be taken down under running operations.
+    // UCX may still write there while its worker is taken down.
     LogWarning() << "UCX does not let go of " << abandoned_.size()
                  << " abandoned channels; their memory is left to the end of the process";
     for (auto& peer : abandoned_) peer.release();
@@ -253,7 +253,7 @@ void UcxTransportImpl::Poll(TimePoint deadline, bool uses_worker) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<UcxTransport>> UcxTransport::Start(const UcxOptions& options) {
-  ASSIGN_OR_RETURN(auto worker, UcxWorker::Start(options.lanes));
+  ASSIGN_OR_RETURN(auto worker, UcxWorker::Start(options.lanes, options.host));
   ASSIGN_OR_RETURN(auto wake_socket, WakeSocket::Bind());
   auto transport =
       std::make_unique<UcxTransportImpl>(options, std::move(worker), std::move(wake_socket));

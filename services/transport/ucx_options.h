@@ -1,5 +1,7 @@
 #pragma once
 
+// How a UCX transport is started.
+
 #include <chrono>
 #include <cstdint>
 #include <string>

@@ -18,6 +18,7 @@
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
 #include "services/transport/slot_image.h"
+#include "services/transport/tcp_socket.h"
 #include "services/transport/ucx_status.h"
 
 namespace switchyard::transport {
@@ -141,15 +142,16 @@ bool UcxEndpoint::TryClose() {
   return close_request_ == nullptr || ucp_request_check_status(close_request_) != UCS_INPROGRESS;
 }
 
-absl::StatusOr<std::unique_ptr<UcxWorker>> UcxWorker::Start(UcxLanes lanes) {
+absl::StatusOr<std::unique_ptr<UcxWorker>> UcxWorker::Start(UcxLanes lanes,
+                                                            const std::string& host) {
   ConfigureProcess();
   std::unique_ptr<UcxWorker> worker(new UcxWorker(lanes));
-  RETURN_IF_ERROR(worker->StartContext());
+  RETURN_IF_ERROR(worker->StartContext(host));
   RETURN_IF_ERROR(worker->StartWorker());
   return worker;
 }
 
-absl::Status UcxWorker::StartContext() {
+absl::Status UcxWorker::StartContext(const std::string& host) {
   ucp_config_t* read = nullptr;
   RETURN_IF_ERROR(FromUcx(ucp_config_read(nullptr, nullptr, &read), "read the configuration"));
   const std::unique_ptr<ucp_config_t, ConfigReleaser> config(read);
@@ -161,6 +163,11 @@ absl::Status UcxWorker::StartContext() {
   for (const Setting& setting : kSettings) RETURN_IF_ERROR(set(setting));
   if (lanes_ != UcxLanes::kSharedMemory) {
     for (const Setting& setting : kTcpSettings) RETURN_IF_ERROR(set(setting));
+    ASSIGN_OR_RETURN(const std::string interface, InterfaceOf(host));
+    // Between machines UCX may find a faster device than the interface that has the address.
+    if (lanes_ == UcxLanes::kTcp || interface == "lo") {
+      RETURN_IF_ERROR(set({"NET_DEVICES", interface.c_str()}));
+    }
   }
   const ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
                                .features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP};

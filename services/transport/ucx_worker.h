@@ -72,7 +72,9 @@ class UcxEndpoint {
 
 class UcxWorker {
  public:
-  static absl::StatusOr<std::unique_ptr<UcxWorker>> Start(UcxLanes lanes);
+  // With a loopback `host`, or over TCP only, it uses no other network interface than the one that
+  // has this address.
+  static absl::StatusOr<std::unique_ptr<UcxWorker>> Start(UcxLanes lanes, const std::string& host);
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
   ~UcxWorker();
@@ -94,7 +96,7 @@ class UcxWorker {
 
  private:
   explicit UcxWorker(UcxLanes lanes) : lanes_(lanes) {}
-  absl::Status StartContext();
+  absl::Status StartContext(const std::string& host);
   absl::Status StartWorker();
 
   const UcxLanes lanes_;
