@@ -10,8 +10,10 @@ import subprocess
 import threading
 import time
 
+from tests.support.fixtures import real_folder
+
 PROGRAM = str(pathlib.Path("cli/switchyard").resolve())
-DEMO = "models/demo"
+DEMO = str(real_folder("models/demo"))
 
 
 def environment(**extra):
