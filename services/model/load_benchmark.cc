@@ -1,4 +1,5 @@
-// How fast weights come from the page cache into packed form, beside reading alone:
+// How fast weights come from the page cache into packed form, beside reading alone, into memory that
+// stays and into memory that is new, which the kernel has to clear first:
 //   bazel run --config=opt //services/model:load_benchmark
 
 #include <benchmark/benchmark.h>
@@ -56,6 +57,25 @@ void BM_ReadOnly(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * kExpertBytes * 2 / 3);
 }
 BENCHMARK(BM_ReadOnly)->Arg(1)->Arg(2)->UseRealTime();
+
+void BM_ReadIntoNewMemory(benchmark::State& state) {
+  const Checkpoint& checkpoint = Example();
+  kernels::ThreadPool pool(static_cast<int>(state.range(0)));
+  constexpr int64_t kRows = 64;
+  constexpr int64_t kPieceBytes = kRows * kDimensions.hidden * 2;
+  const ExpertSource expert = checkpoint.names().Expert(0, 0);
+  for (auto _ : state) {
+    for (const std::string& tensor : {expert.gate.tensor, expert.up.tensor}) {
+      kernels::Buffer whole(kDimensions.intermediate / kRows * kPieceBytes);
+      pool.ParallelFor(kDimensions.intermediate / kRows, [&](int64_t piece, int) {
+        char* destination = whole.As<char>() + piece * kPieceBytes;
+        CHECK(checkpoint.ReadRows(tensor, piece * kRows, kRows, destination).ok()) << tensor;
+      });
+    }
+  }
+  state.SetBytesProcessed(state.iterations() * kExpertBytes * 2 / 3);
+}
+BENCHMARK(BM_ReadIntoNewMemory)->Arg(1)->Arg(2)->UseRealTime();
 
 void LoadExpertIn(benchmark::State& state, kernels::NumericsClass numerics) {
   const Checkpoint& checkpoint = Example();
