@@ -135,6 +135,7 @@ _HIDDEN_PROTOBUF = [
     "-l:libprotobuf.a",
     "-Wl,--no-whole-archive",
     "-Wl,--exclude-libs,libprotobuf.a",
+    "-lz",
 ]
 
 def _with_static_protobuf(flags):

@@ -17,8 +17,9 @@ size_t RoundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * u
 void* Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
   const size_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
-  void* data = std::aligned_alloc(alignment, RoundUp(bytes, kCacheLine));
-  if (data == nullptr) {
+  // Not aligned_alloc, which wants the size to be a multiple of the alignment as well.
+  void* data = nullptr;
+  if (posix_memalign(&data, alignment, RoundUp(bytes, kCacheLine)) != 0) {
     std::fprintf(stderr, "out of memory: cannot allocate %zu bytes for weights or workspace\n",
                  bytes);
     std::abort();

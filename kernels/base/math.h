@@ -6,11 +6,14 @@
 
 namespace switchyard::kernels {
 
-float Exp(float x);      // 0 for x < about -87.3 (no subnormal results), +inf above 88.72
-float Log(float x);      // natural; -inf at 0, NaN below
-float Sigmoid(float x);  // 1 / (1 + Exp(-x))
-float Silu(float x);     // x * Sigmoid(x)
-float Rsqrt(float x);    // 1 / sqrt(x), two IEEE operations
+float Exp(float x);       // 0 for x < about -87.3 (no subnormal results), +inf above 88.72
+float Log(float x);       // natural; -inf at 0, NaN below
+float Sigmoid(float x);   // 1 / (1 + Exp(-x))
+float Silu(float x);      // x * Sigmoid(x)
+float Erf(float x);       // within 2e-7
+float Gelu(float x);      // x (1 + Erf(x / sqrt 2)) / 2
+float GeluTanh(float x);  // its approximation by tanh, transformers' "gelu_new"
+float Rsqrt(float x);     // 1 / sqrt(x), two IEEE operations
 
 // Sine and cosine of an angle given as position * inverse_frequency in fp32, reduced exactly
 // enough for |angle| up to 2^24.

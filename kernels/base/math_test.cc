@@ -109,6 +109,21 @@ TEST(MathTest, SigmoidIsWithinThreeUlp) {
   EXPECT_LT(LargestError(Fastest().sigmoid, 0, 0xffffffffu, Stride(), error), 3.0);
 }
 
+TEST(MathTest, ErfAndGeluAreCloseEverywhere) {
+  for (float x = -9.0f; x <= 9.0f; x += 1.0f / 1024) {
+    const double exact = std::erf(double{x} / std::sqrt(2.0));
+    EXPECT_NEAR(Erf(x), std::erf(double{x}), 2e-7) << x;
+    EXPECT_NEAR(Gelu(x), 0.5 * x * (1 + exact), 2e-7 * (1 + std::abs(x))) << x;
+    const double u = std::sqrt(2 / M_PI) * (x + 0.044715 * double{x} * x * x);
+    EXPECT_NEAR(GeluTanh(x), 0.5 * x * (1 + std::tanh(u)), 4e-7 * (1 + std::abs(x))) << x;
+  }
+  EXPECT_EQ(Erf(INFINITY), 1.0f);
+  EXPECT_EQ(Erf(-INFINITY), -1.0f);
+  EXPECT_TRUE(std::isnan(Erf(NAN)));
+  EXPECT_EQ(Gelu(100.0f), 100.0f);
+  EXPECT_EQ(GeluTanh(-100.0f), 0.0f);
+}
+
 TEST(MathTest, SiluIsWithinFourUlpUntilTheSigmoidIsFlushed) {
   const auto error = [](float x, float y) { return ErrorInUlp(y, x / (1 + std::exp(-double{x}))); };
   for (float sign : {1.0f, -1.0f}) {

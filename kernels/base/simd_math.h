@@ -101,6 +101,39 @@ SWITCHYARD_INLINE F Silu(F x) {
   return x * Sigmoid(x);
 }
 
+// Below 1 an odd polynomial; above 1 - exp(-x^2) q(t) with t = 1 / (1 + |x| / 2).
+template <typename F>
+SWITCHYARD_INLINE F Erf(F x) {
+  const F magnitude = Select(x < F(0.0f), F(0.0f) - x, x);
+  const F z = x * x;
+  F p = Fma(z, F(7.88911930e-5f), F(-8.02084105e-4f));
+  p = Fma(z, p, F(0.00518953521f));
+  p = Fma(z, p, F(-0.0268544443f));
+  p = Fma(z, p, F(0.112836003f));
+  p = Fma(z, p, F(-0.37612626f));
+  p = Fma(z, p, F(1.12837911f));
+  const F t = F(1.0f) / Fma(magnitude, F(0.5f), F(1.0f));
+  F q = Fma(t, F(-0.230801657f), F(0.63668f));
+  q = Fma(t, q, F(-0.064460583f));
+  q = Fma(t, q, F(0.396802038f));
+  q = Fma(t, q, F(0.259700626f));
+  q = Fma(t, q, F(0.00182248105f));
+  const F tail = F(1.0f) - q * Exp(F(0.0f) - z);
+  return Select(magnitude < F(1.0f), x * p, Select(x < F(0.0f), F(0.0f) - tail, tail));
+}
+
+template <typename F>
+SWITCHYARD_INLINE F Gelu(F x) {
+  return F(0.5f) * x * (F(1.0f) + Erf(x * F(0.707106781f)));
+}
+
+// (1 + tanh(u)) / 2 is the sigmoid of 2u.
+template <typename F>
+SWITCHYARD_INLINE F GeluTanh(F x) {
+  const F u = F(1.59576912f) * Fma(F(0.044715f) * x * x, x, x);
+  return x * Sigmoid(u);
+}
+
 template <typename F>
 SWITCHYARD_INLINE F Rsqrt(F x) {
   return F(1.0f) / Sqrt(x);

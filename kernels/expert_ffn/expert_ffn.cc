@@ -22,6 +22,10 @@ constexpr int64_t kSerialElements = 16384;
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
+const float* PanelBias(const std::vector<float>& bias, int64_t panel) {
+  return bias.empty() ? nullptr : bias.data() + panel * kPanel;
+}
+
 // One batch in flight: where its rows and intermediate activations are.
 class Run {
  public:
@@ -45,7 +49,7 @@ class Run {
     return inputs_ == nullptr ? batch_.rows[static_cast<size_t>(row)].input
                               : inputs_ + row * input_stride_;
   }
-  char* Activation(int64_t row, int64_t element) const {
+  char* Intermediate(int64_t row, int64_t element) const {
     return activations_ + row * activation_stride_ +
            element * static_cast<int64_t>(SizeOf(kernel_.row_type));
   }
@@ -146,13 +150,19 @@ void Run::GateAndUpTile(const Tile& tile) const {
     alignas(64) float gate[kMaxRows * kPanel];
     alignas(64) float up[kMaxRows * kPanel];
     kernel_.product(rows, tile.rows, weights.gate.panel(panel), hidden_, gate);
-    kernel_.product(rows, tile.rows, weights.up.panel(panel), hidden_, up);
+    if (weights.gated()) kernel_.product(rows, tile.rows, weights.up.panel(panel), hidden_, up);
     const int64_t outputs = std::min(kPanel, intermediate_ - panel * kPanel);
     for (int64_t i = 0; i < tile.rows; ++i) {
-      row_kernels_.swiglu(gate + i * kPanel, up + i * kPanel, outputs, WireType(numerics_),
-                          kernel_.row_type, Activation(tile.first_row + i, panel * kPanel));
+      row_kernels_.activate({.activation = weights.activation,
+                             .limit = weights.limit,
+                             .gate = gate + i * kPanel,
+                             .up = weights.gated() ? up + i * kPanel : nullptr,
+                             .gate_bias = PanelBias(weights.gate_bias, panel),
+                             .up_bias = PanelBias(weights.up_bias, panel)},
+                            outputs, WireType(numerics_), kernel_.row_type,
+                            Intermediate(tile.first_row + i, panel * kPanel));
       // The kernel reads pairs: an odd last element is followed by a zero.
-      if (outputs < kPanel) std::memset(Activation(tile.first_row + i, intermediate_), 0, 4);
+      if (outputs < kPanel) std::memset(Intermediate(tile.first_row + i, intermediate_), 0, 4);
     }
   }
 }
@@ -167,14 +177,15 @@ void Run::DownTile(const Tile& tile) const {
   const ExpertWeights& weights = *tile.group->weights;
   const int64_t output_bytes = static_cast<int64_t>(SizeOf(batch_.output_type));
   const void* rows[kMaxRows];
-  for (int64_t i = 0; i < tile.rows; ++i) rows[i] = Activation(tile.first_row + i, 0);
+  for (int64_t i = 0; i < tile.rows; ++i) rows[i] = Intermediate(tile.first_row + i, 0);
   for (int64_t panel = tile.first_panel; panel < tile.first_panel + tile.panels; ++panel) {
     alignas(64) float out[kMaxRows * kPanel];
     kernel_.product(rows, tile.rows, weights.down.panel(panel), intermediate_, out);
     const int64_t outputs = std::min(kPanel, hidden_ - panel * kPanel);
     for (int64_t i = 0; i < tile.rows; ++i) {
       const ExpertRow& row = batch_.rows[static_cast<size_t>(tile.first_row + i)];
-      row_kernels_.weighted_store(out + i * kPanel, row.gate_weight, outputs, batch_.output_type,
+      row_kernels_.weighted_store(out + i * kPanel, PanelBias(weights.down_bias, panel),
+                                  row.gate_weight, outputs, batch_.output_type,
                                   static_cast<char*>(row.output) + panel * kPanel * output_bytes);
     }
   }

@@ -1,10 +1,12 @@
 #pragma once
 
-// The feed-forward network of an expert (and of a dense layer), SwiGLU:
-//   y = gate_weight * (W_down (silu(W_gate x) * (W_up x)))
-// Mixtral's w1 is gate, w3 up, w2 down. x arrives in the class's wire type; silu(g) * u is fp32 and
-// rounded to the wire type where the down projection reads it; the product with the token's gate
-// weight is fp32 and then rounded to the output type (docs/arithmetic.md, "Combine").
+// The feed-forward network of an expert and of a dense layer. With three matrices (gated):
+//   y = gate_weight * (W_down h + b_down), h = act(W_gate x + b_gate) * (W_up x + b_up)
+// Mixtral's w1 is gate, w3 up, w2 down. With two, `up` is empty and h = act(W_gate x + b_gate);
+// then gate is what GPT calls fc_in and T5 wi, down is fc_out and wo. Biases may be absent. x
+// arrives in the class's wire type; h is fp32 and rounded to the wire type where the down
+// projection reads it; the product with the token's gate weight is fp32 and then rounded to the
+// output type (docs/arithmetic.md, "Combine").
 
 #include <cstdint>
 #include <span>
@@ -12,17 +14,9 @@
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
-#include "kernels/matmul/matmul.h"
+#include "kernels/expert_ffn/expert_weights.h"
 
 namespace switchyard::kernels {
-
-// Immutable once packed; shared by any number of threads.
-struct ExpertWeights {
-  PackedMatrix gate;  // [intermediate, hidden]
-  PackedMatrix up;    // [intermediate, hidden]
-  PackedMatrix down;  // [hidden, intermediate]
-  size_t bytes() const { return gate.bytes() + up.bytes() + down.bytes(); }
-};
 
 // One assignment: a token row that one expert must process.
 struct ExpertRow {
@@ -38,7 +32,8 @@ struct ExpertGroup {
   int64_t end;
 };
 
-// All groups share hidden size, intermediate size and class; they may be of different layers.
+// All groups share hidden size, intermediate size, class and number of matrices; they may be of
+// different layers.
 struct ExpertBatch {
   std::span<const ExpertRow> rows;
   std::span<const ExpertGroup> groups;

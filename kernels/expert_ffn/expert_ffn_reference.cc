@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include "kernels/base/bf16.h"
@@ -13,14 +14,43 @@ std::vector<float> Multiply(const PackedMatrix& w, const void* x) {
   return y;
 }
 
+float Bias(const std::vector<float>& bias, size_t i) { return bias.empty() ? 0.0f : bias[i]; }
+
+float Apply(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kGelu:
+      return Gelu(x);
+    case Activation::kGeluTanh:
+      return GeluTanh(x);
+    case Activation::kRelu:
+      return x < 0.0f ? 0.0f : x;
+    case Activation::kClampedSwiGlu:
+      return x * Sigmoid(1.702f * x);
+    case Activation::kSilu:
+      break;
+  }
+  return Silu(x);
+}
+
+float Gated(const ExpertWeights& weights, float gate, float up) {
+  if (weights.activation == Activation::kClampedSwiGlu) {
+    gate = std::min(gate, weights.limit);
+    up = std::clamp(up, -weights.limit, weights.limit) + 1.0f;
+  }
+  return Apply(weights.activation, gate) * up;
+}
+
 void RunRow(const ExpertWeights& weights, const ExpertRow& row, DType output_type) {
   const DType wire_type = WireType(weights.gate.numerics());
   const std::vector<float> gate = Multiply(weights.gate, row.input);
-  const std::vector<float> up = Multiply(weights.up, row.input);
+  std::vector<float> up;
+  if (weights.gated()) up = Multiply(weights.up, row.input);
   std::vector<float> hidden_fp32;
   std::vector<uint16_t> hidden_bf16;
   for (size_t i = 0; i < gate.size(); ++i) {
-    const float h = Silu(gate[i]) * up[i];
+    const float g = gate[i] + Bias(weights.gate_bias, i);
+    const float h = weights.gated() ? Gated(weights, g, up[i] + Bias(weights.up_bias, i))
+                                    : Apply(weights.activation, g);
     hidden_fp32.push_back(h);
     hidden_bf16.push_back(FloatToBf16(h));
   }
@@ -28,7 +58,7 @@ void RunRow(const ExpertWeights& weights, const ExpertRow& row, DType output_typ
       weights.down, wire_type == DType::kFloat32 ? static_cast<const void*>(hidden_fp32.data())
                                                  : hidden_bf16.data());
   for (size_t i = 0; i < y.size(); ++i) {
-    const float weighted = row.gate_weight * y[i];
+    const float weighted = row.gate_weight * (y[i] + Bias(weights.down_bias, i));
     if (output_type == DType::kFloat32) {
       static_cast<float*>(row.output)[i] = weighted;
     } else {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -41,9 +42,10 @@ struct Problem {
     std::mt19937 random(static_cast<uint32_t>(hidden * 31 + intermediate));
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < rows_of_groups.size(); ++i) {
-      experts.push_back({RandomMatrix(numerics, intermediate, hidden, random),
-                         RandomMatrix(numerics, intermediate, hidden, random),
-                         RandomMatrix(numerics, hidden, intermediate, random)});
+      ExpertWeights& expert = experts.emplace_back();
+      expert.gate = RandomMatrix(numerics, intermediate, hidden, random);
+      expert.up = RandomMatrix(numerics, intermediate, hidden, random);
+      expert.down = RandomMatrix(numerics, hidden, intermediate, random);
     }
     int64_t row = 0;
     for (size_t i = 0; i < rows_of_groups.size(); ++i) {
@@ -111,6 +113,73 @@ TEST_P(ExpertFfnTest, EqualsReference) {
   ExpectEveryLevelEqualsReference(Problem(GetParam(), 33, 47, {3, 2}, wire));
   ExpectEveryLevelEqualsReference(Problem(GetParam(), 47, 101, {9, 1}, DType::kFloat32));
   ExpectEveryLevelEqualsReference(Problem(GetParam(), 64, 48, {130}, wire));
+}
+
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh,
+                                       Activation::kRelu, Activation::kClampedSwiGlu};
+
+// Turns the experts of a problem into another kind of network.
+void Become(Activation activation, bool gated, bool biased, Problem& problem) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  const auto fill = [&](std::vector<float>& bias, int64_t n) {
+    bias.resize(static_cast<size_t>(n));
+    for (float& value : bias) value = normal(random);
+  };
+  for (ExpertWeights& expert : problem.experts) {
+    expert.activation = activation;
+    expert.limit = 0.75f;
+    if (!gated) expert.up = PackedMatrix();
+    if (!biased) continue;
+    fill(expert.gate_bias, expert.gate.n());
+    if (gated) fill(expert.up_bias, expert.up.n());
+    fill(expert.down_bias, expert.down.n());
+  }
+}
+
+TEST_P(ExpertFfnTest, EveryKindOfNetworkEqualsTheReference) {
+  for (const Activation activation : kActivations) {
+    for (const bool gated : {true, false}) {
+      if (!gated && activation == Activation::kClampedSwiGlu) continue;
+      for (const bool biased : {false, true}) {
+        SCOPED_TRACE(testing::Message() << static_cast<int>(activation) << gated << biased);
+        Problem problem(GetParam(), 33, 47, {3, 2}, WireType(GetParam()));
+        Become(activation, gated, biased, problem);
+        ExpectEveryLevelEqualsReference(problem);
+      }
+    }
+  }
+}
+
+// The definition in plain double arithmetic.
+double PlainOutput(const ExpertWeights& expert, const std::vector<float>& x, int64_t output) {
+  const auto dot = [&x](const PackedMatrix& w, const std::vector<float>& bias, int64_t row) {
+    double sum = bias[static_cast<size_t>(row)];
+    for (int64_t i = 0; i < w.k(); ++i) sum += double{w.At(row, i)} * x[static_cast<size_t>(i)];
+    return sum;
+  };
+  double sum = expert.down_bias[static_cast<size_t>(output)];
+  for (int64_t i = 0; i < expert.gate.n(); ++i) {
+    const double g = std::min(dot(expert.gate, expert.gate_bias, i), double{expert.limit});
+    const double u =
+        std::clamp(dot(expert.up, expert.up_bias, i), -double{expert.limit}, double{expert.limit});
+    const double h = g / (1 + std::exp(-1.702 * g)) * (u + 1);
+    sum += double{expert.down.At(output, i)} * h;
+  }
+  return sum;
+}
+
+TEST(ClampedSwiGluTest, IsTheFormulaOfGptOss) {
+  Problem problem(NumericsClass::kFp32, 32, 48, {1}, DType::kFloat32);
+  Become(Activation::kClampedSwiGlu, true, true, problem);
+  const auto rows = problem.Run([](const ExpertBatch& batch) { ExpertFfnReference(batch); });
+  std::vector<float> x(32), y(32);
+  std::memcpy(x.data(), problem.inputs[0].data(), 128);
+  std::memcpy(y.data(), rows[0].data(), 128);
+  for (int64_t i = 0; i < 32; ++i) {
+    const double expected = problem.gate_weights[0] * PlainOutput(problem.experts[0], x, i);
+    EXPECT_NEAR(y[static_cast<size_t>(i)], expected, 1e-5) << i;
+  }
 }
 
 TEST_P(ExpertFfnTest, EqualsReferenceOnAWideExpert) {

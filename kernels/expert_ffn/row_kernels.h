@@ -6,6 +6,7 @@
 
 #include "kernels/base/cpu.h"
 #include "kernels/base/numerics.h"
+#include "kernels/expert_ffn/expert_weights.h"
 
 namespace switchyard::kernels {
 
@@ -15,15 +16,24 @@ struct CombineStep {
   int32_t row;
 };
 
-struct RowKernels {
-  // h = silu(gate) * up rounded to the wire type; `count` outputs (at most 16) are written as
-  // `row_type` at `row`.
-  void (*swiglu)(const float* gate, const float* up, int64_t count, DType wire_type, DType row_type,
-                 void* row);
+struct ActivationInput {
+  Activation activation;
+  float limit;
+  const float* gate;  // 16 floats
+  const float* up;
+  const float* gate_bias;  // `count` floats
+  const float* up_bias;
+};
 
-  // weight * values, rounded to `type`; `count` outputs (at most 16).
-  void (*weighted_store)(const float* values, float weight, int64_t count, DType type,
-                         void* output);
+struct RowKernels {
+  // h of expert_ffn.h rounded to the wire type; `count` outputs (at most 16) are written as
+  // `row_type` at `row`. `up` is null without a gate, biases where there are none.
+  void (*activate)(const ActivationInput& input, int64_t count, DType wire_type, DType row_type,
+                   void* row);
+
+  // weight * (values + bias), rounded to `type`; `count` outputs (at most 16). `bias` may be null.
+  void (*weighted_store)(const float* values, const float* bias, float weight, int64_t count,
+                         DType type, void* output);
 
   // output = residual + the sum that the program describes, over all `hidden` elements.
   void (*combine)(const CombineStep* steps, int64_t step_count, const void* const* rows,

@@ -28,16 +28,46 @@ SWITCHYARD_INLINE void StoreRow(F32x16 values, void* row, DType type, int64_t fi
   }
 }
 
-inline void SwiGlu(const float* gate, const float* up, int64_t count, DType wire_type,
-                   DType row_type, void* row) {
-  F32x16 h = Silu(Load(gate)) * Load(up);
+SWITCHYARD_INLINE F32x16 WithBias(const float* values, const float* bias, int64_t count) {
+  const F32x16 x = Load(values);
+  return bias == nullptr ? x : x + LoadRow(bias, DType::kFloat32, 0, count);
+}
+
+SWITCHYARD_INLINE F32x16 ApplyActivation(Activation activation, F32x16 x) {
+  switch (activation) {
+    case Activation::kGelu:
+      return Gelu(x);
+    case Activation::kGeluTanh:
+      return GeluTanh(x);
+    case Activation::kRelu:
+      return Select(x < F32x16(0.0f), F32x16(0.0f), x);
+    case Activation::kClampedSwiGlu:
+      return x * Sigmoid(F32x16(1.702f) * x);
+    case Activation::kSilu:
+      break;
+  }
+  return Silu(x);
+}
+
+inline void Activate(const ActivationInput& input, int64_t count, DType wire_type, DType row_type,
+                     void* row) {
+  F32x16 gate = WithBias(input.gate, input.gate_bias, count);
+  F32x16 up(1.0f);
+  if (input.up != nullptr) up = WithBias(input.up, input.up_bias, count);
+  if (input.activation == Activation::kClampedSwiGlu) {
+    const F32x16 high(input.limit), low(-input.limit);
+    gate = Select(high < gate, high, gate);
+    up = Select(high < up, high, Select(up < low, low, up)) + F32x16(1.0f);
+  }
+  F32x16 h = ApplyActivation(input.activation, gate);
+  if (input.up != nullptr) h = h * up;
   if (wire_type == DType::kBfloat16) h = RoundToBf16(h);
   StoreRow(h, row, row_type, 0, count);
 }
 
-inline void WeightedStore(const float* values, float weight, int64_t count, DType type,
-                          void* output) {
-  StoreRow(F32x16(weight) * Load(values), output, type, 0, count);
+inline void WeightedStore(const float* values, const float* bias, float weight, int64_t count,
+                          DType type, void* output) {
+  StoreRow(F32x16(weight) * WithBias(values, bias, count), output, type, 0, count);
 }
 
 inline void CombineRows(const CombineStep* steps, int64_t step_count, const void* const* rows,
@@ -72,6 +102,6 @@ inline bool AllFiniteRow(const void* row, DType type, int64_t n) {
   return ToBitmap(sum == F32x16(0.0f)) == 0xffffu;
 }
 
-inline constexpr RowKernels kRowKernels = {SwiGlu, WeightedStore, CombineRows, AllFiniteRow};
+inline constexpr RowKernels kRowKernels = {Activate, WeightedStore, CombineRows, AllFiniteRow};
 
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD
