@@ -1,88 +1,122 @@
 #include "kernels/router/router.h"
 
 #include <algorithm>
-#include <limits>
+#include <string>
 
-#include "kernels/base/lane_sum.h"
-#include "kernels/base/math.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/router/choose_row.h"
+#include "kernels/router/selection.h"
+#include "kernels/router/slots.h"
 
 namespace switchyard::kernels {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-struct Row {
-  const float* logits;
-  int32_t* ids;
-  float* weights;
-};
-
-Row RowOf(const SoftmaxTopKArgs& args, int64_t row) {
-  return {args.logits + row * args.experts, args.ids + row * args.k, args.weights + row * args.k};
-}
-
-// The maximum, or NaN when the row has no answer.
-float MaxOrNan(const float* logits, int64_t experts) {
-  float max = -kInfinity;
-  bool valid = true;
-  for (int64_t i = 0; i < experts; ++i) {
-    valid &= logits[i] < kInfinity;  // false for NaN too
-    max = logits[i] > max ? logits[i] : max;
+ChooseRow ChooserOf(const RouterConvention& convention) {
+  switch (convention.selection) {
+    case Selection::kSparseMixer:
+      return ChooseSparseMixer;
+    case Selection::kNoisyTopK:
+      return ChooseNoisyTopK;
+    case Selection::kSampledSecond:
+      return ChooseSampledSecond;
+    case Selection::kTopK:
+    case Selection::kExpertChoice:
+      break;
   }
-  return valid && max > -kInfinity ? max : std::numeric_limits<float>::quiet_NaN();
+  if (convention.scoring == Scoring::kSoftmaxOfChosen) return ChooseTopKSoftmax;
+  const bool plain = convention.scoring == Scoring::kSoftmax && convention.groups == 1;
+  return plain ? ChooseSoftmaxTopK : ChooseGroupLimited;
 }
 
-// Insertion into a list of the k best so far. Ascending ids and a strict comparison leave the
-// lowest id first among equals.
-void SelectLargest(const float* logits, int64_t experts, int64_t k, int32_t* ids) {
-  int64_t held = 0;
-  for (int64_t i = 0; i < experts; ++i) {
-    if (held == k && !(logits[i] > logits[ids[k - 1]])) continue;
-    int64_t place = held < k ? held++ : k - 1;
-    for (; place > 0 && logits[i] > logits[ids[place - 1]]; --place) ids[place] = ids[place - 1];
-    ids[place] = static_cast<int32_t>(i);
+void Weigh(const RouterConvention& convention, int64_t k, float* weights) {
+  if (convention.normalization == Normalization::kChosen) {
+    DivideBySum(weights, k, convention.norm_floor, convention.norm_added);
   }
+  if (convention.scale == 1.0f) return;
+  for (int64_t r = 0; r < k; ++r) weights[r] *= convention.scale;
 }
 
-void Fail(const Row& row, int64_t k) {
-  std::fill_n(row.ids, k, -1);
-  std::fill_n(row.weights, k, 0.0f);
-}
-
-// From the chosen ids to their weights.
-void SetWeights(const SoftmaxTopKArgs& args, const Row& row, float max, float total) {
-  for (int64_t r = 0; r < args.k; ++r) {
-    row.weights[r] = Exp(row.logits[row.ids[r]] - max) / total;
+void RouteRow(const RouterArgs& args, ChooseRow choose, int64_t index) {
+  const RouterRow row = {index, args.logits + index * args.experts, args.ids + index * args.k,
+                         args.weights + index * args.k};
+  args.failed[index] = !choose(args, row);
+  if (args.failed[index]) {
+    std::fill_n(row.ids, args.k, -1);
+    std::fill_n(row.weights, args.k, 0.0f);
+    return;
   }
-  if (!args.renormalize) return;
-  LaneSum chosen;
-  for (int64_t r = 0; r < args.k; ++r) chosen.Add(r, row.weights[r]);
-  const float sum = chosen.Total();
-  for (int64_t r = 0; r < args.k; ++r) row.weights[r] /= sum;
+  Weigh(*args.convention, args.k, row.weights);
 }
 
-bool RouteRow(const SoftmaxTopKArgs& args, const Row& row) {
-  const float max = MaxOrNan(row.logits, args.experts);
-  if (max != max) return false;
-  LaneSum total;
-  for (int64_t i = 0; i < args.experts; ++i) total.Add(i, Exp(row.logits[i] - max));
-  SelectLargest(row.logits, args.experts, args.k, row.ids);
-  SetWeights(args, row, max, total.Total());
-  return true;
+void RouteRows(const RouterArgs& args, ThreadPool& pool) {
+  constexpr int64_t kRowsPerTile = 16;
+  const ChooseRow choose = ChooserOf(*args.convention);
+  pool.ParallelFor((args.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile, int) {
+    const int64_t end = std::min((tile + 1) * kRowsPerTile, args.rows);
+    for (int64_t r = tile * kRowsPerTile; r < end; ++r) RouteRow(args, choose, r);
+  });
+}
+
+absl::Status Missing(const RouterArgs& args, const char* what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("router convention '", std::string(args.convention->name), "' needs ", what));
+}
+
+absl::Status CheckSequences(const RouterArgs& args) {
+  int64_t next = 0;
+  for (const RowRange& range : args.sequences) {
+    if (range.begin != next || range.end < range.begin) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sequence of rows ", range.begin, " to ", range.end, " after row ", next));
+    }
+    next = range.end;
+  }
+  if (args.sequences.empty() || next == args.rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("sequences end at row ", next, " of ", args.rows));
+}
+
+absl::Status CheckInputs(const RouterArgs& args) {
+  const RouterConvention& convention = *args.convention;
+  if (args.rows < 0) return absl::InvalidArgumentError(absl::StrCat(args.rows, " rows"));
+  if (args.rows == 0) return absl::OkStatus();
+  if (!args.logits) return Missing(args, "logits");
+  if (!args.ids || !args.weights || !args.failed) return Missing(args, "ids, weights and failed");
+  if (convention.correction_bias && !args.bias) return Missing(args, "a correction bias");
+  if (convention.second.policy == SecondPolicy::kRandom && !args.uniform) {
+    return Missing(args, "uniform random numbers for the second expert");
+  }
+  if (args.noise && !args.noise_logits) return Missing(args, "noise_logits beside noise");
+  return CheckSequences(args);
 }
 
 }  // namespace
 
+absl::Status Route(const RouterArgs& args, ThreadPool& pool) {
+  if (args.convention == nullptr) return absl::InvalidArgumentError("no router convention");
+  absl::Status status = CheckConvention(*args.convention, args.experts, args.k);
+  if (status.ok()) status = CheckInputs(args);
+  if (!status.ok()) return status;
+  const bool needs_slots = NeedsSlots(args);
+  if (needs_slots) status = CheckPermutation(args);
+  if (!status.ok()) return status;
+  RouteRows(args, pool);
+  if (args.chosen != nullptr) std::copy_n(args.ids, args.rows * args.k, args.chosen);
+  if (needs_slots) AssignSlots(args);
+  return absl::OkStatus();
+}
+
 void SoftmaxTopK(const SoftmaxTopKArgs& args, ThreadPool& pool) {
-  constexpr int64_t kRowsPerTile = 16;
-  pool.ParallelFor((args.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile, int) {
-    const int64_t end = std::min((tile + 1) * kRowsPerTile, args.rows);
-    for (int64_t r = tile * kRowsPerTile; r < end; ++r) {
-      const Row row = RowOf(args, r);
-      args.failed[r] = !RouteRow(args, row);
-      if (args.failed[r]) Fail(row, args.k);
-    }
-  });
+  const RouterConvention convention = {.normalization = args.renormalize ? Normalization::kChosen
+                                                                         : Normalization::kNone};
+  RouteRows({.convention = &convention,
+             .logits = args.logits,
+             .rows = args.rows,
+             .experts = args.experts,
+             .k = args.k,
+             .ids = args.ids,
+             .weights = args.weights,
+             .failed = args.failed},
+            pool);
 }
 
 }  // namespace switchyard::kernels

@@ -3,13 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <string>
 #include <vector>
 
-#include "bazel/fixtures/fixtures.h"
-#include "kernels/testing/tensor_file.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels {
@@ -40,8 +35,8 @@ SoftmaxTopKArgs Args(const std::vector<float>& logits, int64_t experts, int64_t 
           .failed = choice.failed.data()};
 }
 
-Choice Route(const std::vector<float>& logits, int64_t experts, int64_t k, bool renormalize = true,
-             int threads = 1) {
+Choice SoftmaxTopKOf(const std::vector<float>& logits, int64_t experts, int64_t k,
+                     bool renormalize = true, int threads = 1) {
   Choice choice;
   ThreadPool pool(threads);
   SoftmaxTopK(Args(logits, experts, k, renormalize, choice), pool);
@@ -61,7 +56,7 @@ TEST(RouterTest, EqualsTheReference) {
       Choice expected;
       SoftmaxTopKReference(Args(logits, experts, k, renormalize, expected));
       for (int threads : {1, 3}) {
-        const Choice actual = Route(logits, experts, k, renormalize, threads);
+        const Choice actual = SoftmaxTopKOf(logits, experts, k, renormalize, threads);
         EXPECT_EQ(actual.ids, expected.ids) << experts << " experts";
         EXPECT_TRUE(SameBits(actual.weights, expected.weights)) << experts << " experts";
         EXPECT_EQ(actual.failed, expected.failed);
@@ -71,55 +66,27 @@ TEST(RouterTest, EqualsTheReference) {
 }
 
 TEST(RouterTest, EqualLogitsChooseTheLowestIds) {
-  const Choice choice = Route({1, 1, 1, 1, 0, 2, 0, 2}, 4, 2);
+  const Choice choice = SoftmaxTopKOf({1, 1, 1, 1, 0, 2, 0, 2}, 4, 2);
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{0, 1, 1, 3}));
   EXPECT_EQ(choice.weights, (std::vector<float>{0.5, 0.5, 0.5, 0.5}));
 }
 
 TEST(RouterTest, UnequalLogitsNeverTie) {
   // Their exponentials are equal in fp32, or both zero.
-  const Choice choice = Route({std::nextafter(-10.0f, -20.0f), -10, 0, -250, -200, 0}, 3, 3);
+  const Choice choice =
+      SoftmaxTopKOf({std::nextafter(-10.0f, -20.0f), -10, 0, -250, -200, 0}, 3, 3);
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{2, 1, 0, 2, 1, 0}));
 }
 
 TEST(RouterTest, RowWithoutAnAnswerFailsAlone) {
   const Choice choice =
-      Route({1, 2, NAN, 2, INFINITY, 2, -INFINITY, -INFINITY, 3, -INFINITY}, 2, 2);
+      SoftmaxTopKOf({1, 2, NAN, 2, INFINITY, 2, -INFINITY, -INFINITY, 3, -INFINITY}, 2, 2);
   EXPECT_EQ(choice.failed, (std::vector<uint8_t>{0, 1, 1, 1, 0}));
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{1, 0, -1, -1, -1, -1, -1, -1, 0, 1}));
   EXPECT_EQ(choice.weights[2], 0.0f);
   EXPECT_EQ(choice.weights[8], 1.0f);
   EXPECT_EQ(choice.weights[9], 0.0f);
 }
-
-class RouterGoldenTest : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(RouterGoldenTest, ChoosesAsExpected) {
-  SWITCHYARD_FIXTURE_OR_SKIP(list_path, "routers/" + GetParam() + ".json");
-  SWITCHYARD_FIXTURE_OR_SKIP(tensor_path, "routers/" + GetParam() + ".safetensors");
-  std::ifstream list_file(list_path);
-  const nlohmann::json list = nlohmann::json::parse(list_file, nullptr, false);
-  ASSERT_FALSE(list.is_discarded());
-  const auto tensors = testing::ReadTensorFile(tensor_path);
-  for (const nlohmann::json& entry : list["cases"]) {
-    const std::string name = entry["case"];
-    SCOPED_TRACE(name);
-    const testing::Tensor& logits = tensors.at(name + "/logits");
-    const int64_t rows = entry["T"], experts = entry["E"], k = entry["K"];
-    const Choice choice = Route({logits.As<float>(), logits.As<float>() + rows * experts}, experts,
-                                k, GetParam() == "softmax_topk_renorm");
-    const int32_t* ids = tensors.at(name + "/ids").As<int32_t>();
-    const float* weights = tensors.at(name + "/weights").As<float>();
-    for (int64_t i = 0; i < rows * k; ++i) {
-      EXPECT_EQ(choice.ids[i], ids[i]) << "row " << i / k;
-      EXPECT_NEAR(choice.weights[i], weights[i], 4e-7f * weights[i]) << "row " << i / k;
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Conventions, RouterGoldenTest,
-                         ::testing::Values("softmax_topk", "softmax_topk_renorm"),
-                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace switchyard::kernels
