@@ -2,7 +2,6 @@
 
 namespace switchyard::kernels {
 
-const AttentionKernel kAttentionAvx512 = {SWITCHYARD_SIMD::AttendBlockOfType,
-                                          SWITCHYARD_SIMD::Merge, SWITCHYARD_SIMD::Finish};
+const AttentionKernel kAttentionAvx512 = SWITCHYARD_SIMD::kKernel;
 
 }  // namespace switchyard::kernels

@@ -42,12 +42,16 @@ BENCHMARK(BM_MemoryRead)->UseRealTime();
 
 struct Setup {
   Setup(const benchmark::State& state, int64_t sequences, int64_t rows)
-      : layout{.type = DType::kBfloat16, .kv_heads = state.range(1), .head_dim = state.range(2)},
+      : Setup({.type = DType::kBfloat16, .kv_heads = state.range(1), .head_dim = state.range(2)},
+              state, sequences, rows) {}
+
+  Setup(const KvLayout& layout, const benchmark::State& state, int64_t sequences, int64_t rows)
+      : layout(layout),
         pages_each(state.range(3) / KvLayout::kPagePositions),
         cache(sequences * pages_each * layout.page_bytes()),
         pages(sequences * pages_each),
         q(sequences * rows * state.range(0) * layout.head_dim, 0.01f),
-        output(q.size()) {
+        output(sequences * rows * state.range(0) * layout.value_elements()) {
     std::memset(cache.data(), 0, cache.size());
     std::iota(pages.begin(), pages.end(), 0);
     for (int64_t s = 0; s < sequences; ++s) {
@@ -87,6 +91,30 @@ BENCHMARK(BM_Decode)
     ->Args({32, 8, 128, 131072, 1})   // one long conversation
     ->Args({12, 1, 64, 65536, 16})    // multi-query
     ->Args({16, 16, 128, 4096, 16});  // no sharing
+
+// The latent attention of DeepSeek: reads little and computes much, so it is graded in FLOP/s.
+// Arguments: heads, elements of a
+// key, of a value, context, sequences, rows of each.
+void BM_Mla(benchmark::State& state) {
+  ThreadPool pool(Threads());
+  const int64_t heads = state.range(0), sequences = state.range(4), rows = state.range(5);
+  const KvLayout layout{.type = DType::kBfloat16,
+                        .kv_heads = 1,
+                        .head_dim = state.range(1),
+                        .value_dim = state.range(2),
+                        .values_in_keys = true};
+  Setup setup(layout, state, sequences, rows);
+  for (auto _ : state) Attention(setup.args, pool);
+  const double keys = static_cast<double>(sequences * rows) * (2 * state.range(3) - rows + 1) / 2;
+  state.counters["FLOP/s"] =
+      benchmark::Counter(2 * keys * heads * (layout.head_dim + layout.value_dim),
+                         benchmark::Counter::kIsIterationInvariantRate);
+}
+BENCHMARK(BM_Mla)
+    ->UseRealTime()
+    ->Args({128, 576, 512, 4096, 4, 1})   // DeepSeek-V3
+    ->Args({128, 576, 512, 512, 1, 64})   // its prefill
+    ->Args({16, 576, 512, 4096, 16, 1});  // DeepSeek-V2-Lite
 
 void BM_Prefill(benchmark::State& state) {
   ThreadPool pool(Threads());

@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "kernels/attention/attention_kernel.h"
+#include "kernels/attention/kv_page.h"
+#include "kernels/attention/page_values_impl.h"
 #include "kernels/base/simd.h"
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
@@ -53,12 +55,15 @@ struct BlockPages {
   int64_t end_page;
 };
 
-// Queries [0, count) with the positions of the block, [first, last], that each sees.
+// Queries [0, count) with the positions of the block, [first, last], that each sees. Where there is
+// a relative bias: its head's values by offset, and the offset of the block's first position.
 struct Queries {
   int64_t count;
   const float* q[kMaxQueries];
   int64_t first[kMaxQueries];
   int64_t last[kMaxQueries];
+  const float* bias[kMaxQueries];
+  int64_t offset[kMaxQueries];
   float* record[kMaxQueries];
 };
 
@@ -101,6 +106,20 @@ void Score(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim,
   }
 }
 
+// Adds the biases of one query. A page that lies beyond the reach takes the values at the margin,
+// which are those of any offset farther out.
+template <typename T>
+SWITCHYARD_INLINE void AddBias(const BlockPages<T>& pages, const float* bias, int64_t block_offset,
+                               int64_t reach, float* scores) {
+  static_assert(RelativeBiasTable::kMargin == kPage);
+  for (int64_t page = pages.first_page; page < pages.end_page; ++page) {
+    const int64_t offset = block_offset + page * kPage;
+    const int64_t nearest = Larger(-reach - kPage, Smaller(offset, reach + 1));
+    float* const score = scores + page * kPage;
+    Store(Load(score) + Load(bias + nearest), score);
+  }
+}
+
 // Turns the scores of one query into weights; those of positions that it does not see become 0.
 template <typename T>
 SWITCHYARD_INLINE void Weigh(const BlockPages<T>& pages, int64_t first, int64_t last, float* scores,
@@ -128,7 +147,7 @@ SWITCHYARD_INLINE void Weigh(const BlockPages<T>& pages, int64_t first, int64_t 
 template <typename T, int Q, int N>
 SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const BlockPages<T>& pages,
                                   const float (*weights)[kBlock], int64_t first, int64_t last,
-                                  int64_t head_dim, int64_t begin) {
+                                  int64_t value_dim, int64_t begin) {
   F32x16 sum[Q][N];
   for (int i = 0; i < Q; ++i) {
     const float* record = queries.record[start + i] + kRecordValue + begin;
@@ -137,10 +156,10 @@ SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const Block
   for (int64_t j = first; j <= last;) {
     const int64_t page = j / kPage;
     const int64_t end = Smaller((page + 1) * kPage, last + 1);
-    const int64_t offset = j % kPage * head_dim + begin;
+    const int64_t offset = j % kPage * value_dim + begin;
     const T* row = pages.values[page] + offset;
     const T* next_row = pages.next_values[page] + offset;
-    for (; j < end; ++j, row += head_dim, next_row += head_dim) {
+    for (; j < end; ++j, row += value_dim, next_row += value_dim) {
       FetchToSecondCache(next_row);
       F32x16 value[N];
       for (int n = 0; n < N; ++n) value[n] = LoadElements(row + 16 * n);
@@ -159,30 +178,30 @@ SWITCHYARD_INLINE void AddColumns(const Queries& queries, int start, const Block
 // The same for one query and the elements that no longer fill a vector.
 template <typename T>
 void AddTail(float* record, const BlockPages<T>& pages, const float* weights, int64_t first,
-             int64_t last, int64_t head_dim, int64_t begin) {
+             int64_t last, int64_t value_dim, int64_t begin) {
   F32x16 sum = Load(record + kRecordValue + begin);
   for (int64_t j = first; j <= last; ++j) {
-    const T* row = pages.values[j / kPage] + j % kPage * head_dim + begin;
-    sum = Fma(F32x16(weights[j]), LoadSomeElements(row, head_dim - begin), sum);
+    const T* row = pages.values[j / kPage] + j % kPage * value_dim + begin;
+    sum = Fma(F32x16(weights[j]), LoadSomeElements(row, value_dim - begin), sum);
   }
   Store(sum, record + kRecordValue + begin);
 }
 
 template <typename T, int Q>
 void AddValues(const Queries& queries, int start, const BlockPages<T>& pages,
-               const float (*weights)[kBlock], int64_t first, int64_t last, int64_t head_dim) {
+               const float (*weights)[kBlock], int64_t first, int64_t last, int64_t value_dim) {
   if (first > last) return;
   constexpr int kTogether = kAccumulators / Q < 4 ? kAccumulators / Q : 4;
   int64_t d = 0;
-  for (; d + 16 * kTogether <= head_dim; d += 16 * kTogether) {
-    AddColumns<T, Q, kTogether>(queries, start, pages, weights, first, last, head_dim, d);
+  for (; d + 16 * kTogether <= value_dim; d += 16 * kTogether) {
+    AddColumns<T, Q, kTogether>(queries, start, pages, weights, first, last, value_dim, d);
   }
-  for (; d + 16 <= head_dim; d += 16) {
-    AddColumns<T, Q, 1>(queries, start, pages, weights, first, last, head_dim, d);
+  for (; d + 16 <= value_dim; d += 16) {
+    AddColumns<T, Q, 1>(queries, start, pages, weights, first, last, value_dim, d);
   }
-  if (d < head_dim) {
+  if (d < value_dim) {
     for (int i = start; i < start + Q; ++i) {
-      AddTail(queries.record[i], pages, weights[i], first, last, head_dim, d);
+      AddTail(queries.record[i], pages, weights[i], first, last, value_dim, d);
     }
   }
 }
@@ -191,50 +210,52 @@ void AddValues(const Queries& queries, int start, const BlockPages<T>& pages,
 // the common ones together, what each alone sees after, so that every sum is in ascending order.
 template <typename T, int Q>
 void AddAllValues(const Queries& queries, const BlockPages<T>& pages,
-                  const float (*weights)[kBlock], int64_t head_dim) {
+                  const float (*weights)[kBlock], int64_t value_dim) {
   // Rows ascend, and with them both ends of what they see.
   const int64_t common_first = queries.first[Q - 1], common_last = queries.last[0];
   const bool overlap = common_first <= common_last;
   for (int i = 0; i < Q; ++i) {
-    for (int64_t d = 0; d < head_dim; d += 16) {
+    for (int64_t d = 0; d < value_dim; d += 16) {
       Store(F32x16(0.0f), queries.record[i] + kRecordValue + d);
     }
     const int64_t last = overlap ? common_first - 1 : queries.last[i];
-    AddValues<T, 1>(queries, i, pages, weights, queries.first[i], last, head_dim);
+    AddValues<T, 1>(queries, i, pages, weights, queries.first[i], last, value_dim);
   }
   if (!overlap) return;
-  AddValues<T, Q>(queries, 0, pages, weights, common_first, common_last, head_dim);
+  AddValues<T, Q>(queries, 0, pages, weights, common_first, common_last, value_dim);
   for (int i = 0; i < Q; ++i) {
-    AddValues<T, 1>(queries, i, pages, weights, common_last + 1, queries.last[i], head_dim);
+    AddValues<T, 1>(queries, i, pages, weights, common_last + 1, queries.last[i], value_dim);
   }
 }
 
 template <typename T, int Q>
-void AttendQueries(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim,
-                   float scale) {
+void AttendQueries(const AttentionArgs& args, const Queries& queries, const BlockPages<T>& pages) {
   alignas(64) float weights[Q][kBlock];
-  Score<T, Q>(queries, pages, head_dim, scale, weights);
+  Score<T, Q>(queries, pages, args.layout.head_dim, args.scale, weights);
   for (int i = 0; i < Q; ++i) {
+    if (args.relative_bias.values != nullptr) {
+      AddBias(pages, queries.bias[i], queries.offset[i], args.relative_bias.reach, weights[i]);
+    }
     Weigh(pages, queries.first[i], queries.last[i], weights[i], queries.record[i]);
   }
-  AddAllValues<T, Q>(queries, pages, weights, head_dim);
+  AddAllValues<T, Q>(queries, pages, weights, args.layout.value_elements());
 }
 
 template <typename T>
-void AttendSome(const Queries& queries, const BlockPages<T>& pages, int64_t head_dim, float scale) {
+void AttendSome(const AttentionArgs& args, const Queries& queries, const BlockPages<T>& pages) {
   if constexpr (kMaxQueries > 1) {
     switch (queries.count) {
       case 6:
-        return AttendQueries<T, 6>(queries, pages, head_dim, scale);
+        return AttendQueries<T, 6>(args, queries, pages);
       case 4:
-        return AttendQueries<T, 4>(queries, pages, head_dim, scale);
+        return AttendQueries<T, 4>(args, queries, pages);
       case 3:
-        return AttendQueries<T, 3>(queries, pages, head_dim, scale);
+        return AttendQueries<T, 3>(args, queries, pages);
       case 2:
-        return AttendQueries<T, 2>(queries, pages, head_dim, scale);
+        return AttendQueries<T, 2>(args, queries, pages);
     }
   }
-  AttendQueries<T, 1>(queries, pages, head_dim, scale);
+  AttendQueries<T, 1>(args, queries, pages);
 }
 
 // How many of the `left` queries go together: 6, 4, 3, 2 or 1, and rarely one alone.
@@ -244,51 +265,56 @@ SWITCHYARD_INLINE int64_t GroupSize(int64_t left) {
   return Smaller(kSizes[left], kMaxQueries);
 }
 
+// `values`: room for the values of a block where the layout has them in the keys.
 template <typename T>
 BlockPages<T> LocateBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
-                          int64_t first, int64_t last) {
-  const int64_t page_elements = args.layout.head_dim * kPage;
+                          int64_t first, int64_t last, T* values) {
+  const int64_t key_elements = args.layout.head_dim * kPage;
+  const int64_t value_dim = args.layout.value_elements();
   const T* const cache = static_cast<const T*>(args.cache);
   const auto keys_of = [&](int64_t page) {
-    return cache +
-           (tile.sequence->pages[page] * args.layout.kv_heads + tile.kv_head) * (2 * page_elements);
+    return cache + KeyOffset(args.layout, tile.sequence->pages[page], tile.kv_head);
   };
-  const int64_t last_position = tile.first_position + tile.rows - 1;
+  const int64_t last_page =
+      LastVisible(*tile.sequence, tile.first_position + tile.rows - 1) / kPage;
   BlockPages<T> pages;
   pages.first_page = first / kPage;
   pages.end_page = last / kPage + 1;
   for (int64_t p = pages.first_page; p < pages.end_page; ++p) {
     const int64_t page = block * kBlockPages + p;
-    const int64_t next = Smaller(page + kBlockPages, last_position / kPage);
     pages.keys[p] = keys_of(page);
-    pages.values[p] = pages.keys[p] + page_elements;
-    pages.next_keys[p] = keys_of(next);
-    pages.next_values[p] = pages.next_keys[p] + page_elements;
+    pages.next_keys[p] = keys_of(Smaller(page + kBlockPages, last_page));
+    if (args.layout.values_in_keys) {
+      T* const moved = values + p * kPage * value_dim;
+      ValuesOfPage(pages.keys[p], value_dim, moved);
+      pages.values[p] = pages.next_values[p] = moved;
+    } else {
+      pages.values[p] = pages.keys[p] + key_elements;
+      pages.next_values[p] = pages.next_keys[p] + key_elements;
+    }
   }
   return pages;
 }
 
 template <typename T>
-void AttendBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
+void AttendBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t block, T* values,
                  float* records) {
-  const int64_t head_dim = args.layout.head_dim;
   const int64_t group = args.heads / args.layout.kv_heads;
   const int64_t origin = block * kBlock;
   // Positions of the block that the row sees, counted from its origin.
   const auto first_of = [&](int64_t row) {
-    const int64_t begin = tile.first_position + row - origin + 1 - args.window;
-    return args.window > 0 ? Larger(0, begin) : 0;
+    return Larger(0, FirstVisible(*tile.sequence, tile.first_position + row, args.window) - origin);
   };
   const auto last_of = [&](int64_t row) {
-    return Smaller(kBlock - 1, tile.first_position + row - origin);
+    return Smaller(kBlock - 1, LastVisible(*tile.sequence, tile.first_position + row) - origin);
   };
-  // Rows that see any of it: they stand in or after the block, and not a window or more behind it.
-  const int64_t begin_row = Larger(0, origin - tile.first_position);
-  int64_t end_row = tile.rows;
+  // Rows that see any of it.
+  int64_t begin_row = 0, end_row = tile.rows;
+  while (begin_row < end_row && last_of(begin_row) < 0) ++begin_row;
   while (end_row > begin_row && first_of(end_row - 1) >= kBlock) --end_row;
   if (begin_row >= end_row) return;
   const BlockPages<T> pages =
-      LocateBlock<T>(args, tile, block, first_of(begin_row), last_of(end_row - 1));
+      LocateBlock<T>(args, tile, block, first_of(begin_row), last_of(end_row - 1), values);
 
   for (int64_t begin = begin_row * group; begin < end_row * group;) {
     Queries queries;
@@ -296,40 +322,54 @@ void AttendBlock(const AttentionArgs& args, const AttentionTile& tile, int64_t b
     for (int64_t i = 0; i < queries.count; ++i) {
       const int64_t row = (begin + i) / group;
       const int64_t head = tile.kv_head * group + (begin + i) % group;
-      queries.q[i] = args.q + (tile.batch_row + row) * args.q_stride + head * head_dim;
+      queries.q[i] = args.q + (tile.batch_row + row) * args.q_stride + head * args.layout.head_dim;
       queries.first[i] = first_of(row);
       queries.last[i] = last_of(row);
-      queries.record[i] = records + (begin + i) * RecordFloats(head_dim);
+      if (args.relative_bias.values != nullptr) {
+        queries.bias[i] = args.relative_bias.values + head * args.relative_bias.head_stride;
+        queries.offset[i] = origin - (tile.first_position + row);
+      }
+      queries.record[i] = records + (begin + i) * RecordFloats(args.layout.value_elements());
     }
-    AttendSome(queries, pages, head_dim, args.scale);
+    AttendSome(args, queries, pages);
     begin += queries.count;
   }
 }
 
 void AttendBlockOfType(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
-                       float* records) {
+                       void* values, float* records) {
   if (args.layout.type == DType::kFloat32) {
-    AttendBlock<float>(args, tile, block, records);
+    AttendBlock(args, tile, block, static_cast<float*>(values), records);
   } else {
-    AttendBlock<uint16_t>(args, tile, block, records);
+    AttendBlock(args, tile, block, static_cast<uint16_t*>(values), records);
   }
 }
 
-void Merge(const float* block, int64_t head_dim, float* state) {
+void Merge(const float* block, int64_t value_dim, float* state) {
   const float max = state[kRecordMax] < block[kRecordMax] ? block[kRecordMax] : state[kRecordMax];
   const float a = Exp(state[kRecordMax] - max), b = Exp(block[kRecordMax] - max);
   state[kRecordMax] = max;
   state[kRecordSum] = Fma(state[kRecordSum], a, block[kRecordSum] * b);
-  for (int64_t d = kRecordValue; d < kRecordValue + head_dim; d += 16) {
+  for (int64_t d = kRecordValue; d < kRecordValue + value_dim; d += 16) {
     Store(Fma(Load(state + d), F32x16(a), Load(block + d) * F32x16(b)), state + d);
   }
 }
 
-void Finish(const float* state, int64_t head_dim, DType type, void* output) {
+void MergeSink(float sink, int64_t value_dim, float* state) {
+  const float max = state[kRecordMax] < sink ? sink : state[kRecordMax];
+  const float a = Exp(state[kRecordMax] - max), b = Exp(sink - max);
+  state[kRecordMax] = max;
+  state[kRecordSum] = Fma(state[kRecordSum], a, b);
+  for (int64_t d = kRecordValue; d < kRecordValue + value_dim; d += 16) {
+    Store(Load(state + d) * F32x16(a), state + d);
+  }
+}
+
+void Finish(const float* state, int64_t value_dim, DType type, void* output) {
   const F32x16 sum(state[kRecordSum]);
-  for (int64_t d = 0; d < head_dim; d += 16) {
+  for (int64_t d = 0; d < value_dim; d += 16) {
     const F32x16 value = Load(state + kRecordValue + d) / sum;
-    const int64_t count = Smaller(16, head_dim - d);
+    const int64_t count = Smaller(16, value_dim - d);
     if (type == DType::kFloat32) {
       StorePartial(value, static_cast<float*>(output) + d, count);
     } else {
@@ -337,6 +377,8 @@ void Finish(const float* state, int64_t head_dim, DType type, void* output) {
     }
   }
 }
+
+constexpr AttentionKernel kKernel = {AttendBlockOfType, Merge, MergeSink, Finish};
 
 }  // namespace
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

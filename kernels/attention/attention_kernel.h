@@ -10,22 +10,25 @@
 namespace switchyard::kernels {
 
 // State of one query, or one block's contribution to it, in memory: max, sum, then from
-// kRecordValue on the head_dim weighted values. Records are 64-byte aligned.
+// kRecordValue on the weighted values, `value_dim` of them. Records are 64-byte aligned.
 constexpr int64_t kRecordMax = 0;
 constexpr int64_t kRecordSum = 1;
 constexpr int64_t kRecordValue = 16;
-[[gnu::always_inline]] constexpr int64_t RecordFloats(int64_t head_dim) {
-  return kRecordValue + (head_dim + 15) / 16 * 16;
+[[gnu::always_inline]] constexpr int64_t RecordFloats(int64_t value_dim) {
+  return kRecordValue + (value_dim + 15) / 16 * 16;
 }
 
 struct AttentionKernel {
   // Writes one block's record of each query of the tile that sees any of it; leaves the others.
+  // `values`: room for the values of a block where the layout has them in the keys.
   void (*attend_block)(const AttentionArgs& args, const AttentionTile& tile, int64_t block,
-                       float* records);
+                       void* values, float* records);
   // Merges a block's record into the state.
-  void (*merge)(const float* block, int64_t head_dim, float* state);
-  // Divides by the sum and stores head_dim elements of `type`.
-  void (*finish)(const float* state, int64_t head_dim, DType type, void* output);
+  void (*merge)(const float* block, int64_t value_dim, float* state);
+  // Joins a sink to the state's sum.
+  void (*merge_sink)(float sink, int64_t value_dim, float* state);
+  // Divides by the sum and stores value_dim elements of `type`.
+  void (*finish)(const float* state, int64_t value_dim, DType type, void* output);
 };
 
 extern const AttentionKernel kAttentionScalar;

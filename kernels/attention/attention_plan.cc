@@ -44,8 +44,9 @@ void AttentionPlan::AddTiles(const AttentionArgs& args) {
             .first_position = first_position,
             .rows = end - begin,
             .batch_row = batch_row + begin,
-            .first_block = FirstVisible(first_position, args.window) / KvLayout::kBlockPositions,
-            .end_block = last_position / KvLayout::kBlockPositions + 1,
+            .first_block =
+                FirstVisible(sequence, first_position, args.window) / KvLayout::kBlockPositions,
+            .end_block = LastVisible(sequence, last_position) / KvLayout::kBlockPositions + 1,
         });
       }
       max_queries = std::max(max_queries, (end - begin) * group);

@@ -29,9 +29,25 @@ float Key(const AttentionArgs& args, const AttentionSequence& sequence, int64_t 
 
 float Value(const AttentionArgs& args, const AttentionSequence& sequence, int64_t head,
             int64_t position, int64_t d) {
+  if (args.layout.values_in_keys) return Key(args, sequence, head, position, d);
   return Element(args, ValueOffset(args.layout, sequence.pages[position / kPage], head) +
-                           position % kPage * args.layout.head_dim + d);
+                           position % kPage * args.layout.value_elements() + d);
 }
+
+float BiasAt(const RelativeBiasTable& table, int64_t head, int64_t offset) {
+  constexpr int64_t kMargin = RelativeBiasTable::kMargin;
+  const int64_t outermost = table.reach + kMargin;
+  return table.values[head * table.head_stride + std::clamp(offset, -outermost, outermost)];
+}
+
+// One row's query head.
+struct Query {
+  const AttentionSequence* sequence;
+  int64_t position;
+  int64_t head;
+  int64_t kv_head;
+  const float* q;
+};
 
 struct State {
   float max;
@@ -39,26 +55,32 @@ struct State {
   std::vector<float> value;
 };
 
+float Score(const AttentionArgs& args, const Query& query, int64_t j) {
+  float dot = 0;
+  for (int64_t d = 0; d < args.layout.head_dim; ++d) {
+    dot = std::fma(query.q[d], Key(args, *query.sequence, query.kv_head, j, d), dot);
+  }
+  const float score = dot * args.scale;
+  if (args.relative_bias.values == nullptr) return score;
+  return score + BiasAt(args.relative_bias, query.head, j - query.position);
+}
+
 // Positions [first, last] of one block.
-State AttendBlock(const AttentionArgs& args, const AttentionSequence& sequence, int64_t kv_head,
-                  const float* q, int64_t first, int64_t last) {
-  const int64_t head_dim = args.layout.head_dim;
-  State block{-std::numeric_limits<float>::infinity(), 0, std::vector<float>(head_dim, 0.0f)};
+State AttendBlock(const AttentionArgs& args, const Query& query, int64_t first, int64_t last) {
+  const int64_t value_dim = args.layout.value_elements();
+  State block{-std::numeric_limits<float>::infinity(), 0, std::vector<float>(value_dim, 0.0f)};
   std::vector<float> score;
   for (int64_t j = first; j <= last; ++j) {
-    float dot = 0;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      dot = std::fma(q[d], Key(args, sequence, kv_head, j, d), dot);
-    }
-    score.push_back(dot * args.scale);
+    score.push_back(Score(args, query, j));
     block.max = std::max(block.max, score.back());
   }
   LaneSum sum;
   for (int64_t j = first; j <= last; ++j) {
     const float weight = Exp(score[j - first] - block.max);
     sum.Add(j, weight);
-    for (int64_t d = 0; d < head_dim; ++d) {
-      block.value[d] = std::fma(weight, Value(args, sequence, kv_head, j, d), block.value[d]);
+    for (int64_t d = 0; d < value_dim; ++d) {
+      const float value = Value(args, *query.sequence, query.kv_head, j, d);
+      block.value[d] = std::fma(weight, value, block.value[d]);
     }
   }
   block.sum = sum.Total();
@@ -75,13 +97,20 @@ void Merge(const State& block, State& state) {
   }
 }
 
-State AttendRow(const AttentionArgs& args, const AttentionSequence& sequence, int64_t kv_head,
-                const float* q, int64_t position) {
-  const int64_t first = FirstVisible(position, args.window);
+void MergeSink(float sink, State& state) {
+  const float max = std::max(state.max, sink);
+  const float a = Exp(state.max - max), b = Exp(sink - max);
+  state.sum = std::fma(state.sum, a, b);
+  for (float& value : state.value) value *= a;
+}
+
+State Attend(const AttentionArgs& args, const Query& query) {
+  const int64_t first = FirstVisible(*query.sequence, query.position, args.window);
+  const int64_t last = LastVisible(*query.sequence, query.position);
   State state;
-  for (int64_t begin = first; begin <= position;) {
-    const int64_t end = std::min((begin / kBlock + 1) * kBlock, position + 1);
-    const State block = AttendBlock(args, sequence, kv_head, q, begin, end - 1);
+  for (int64_t begin = first; begin <= last;) {
+    const int64_t end = std::min((begin / kBlock + 1) * kBlock, last + 1);
+    const State block = AttendBlock(args, query, begin, end - 1);
     if (begin == first) {
       state = block;
     } else {
@@ -89,6 +118,7 @@ State AttendRow(const AttentionArgs& args, const AttentionSequence& sequence, in
     }
     begin = end;
   }
+  if (args.sinks != nullptr) MergeSink(args.sinks[query.head], state);
   return state;
 }
 
@@ -104,17 +134,20 @@ void StoreOutput(const AttentionArgs& args, int64_t offset, float value) {
 
 void AttentionReference(const AttentionArgs& args) {
   SetComputeThreadFloatMode();
-  const int64_t head_dim = args.layout.head_dim;
+  const int64_t value_dim = args.layout.value_elements();
   const int64_t group = args.heads / args.layout.kv_heads;
   int64_t row = 0;
   for (const AttentionSequence& sequence : args.sequences) {
     for (int64_t r = 0; r < sequence.rows; ++r, ++row) {
       for (int64_t head = 0; head < args.heads; ++head) {
         const State state =
-            AttendRow(args, sequence, head / group, args.q + row * args.q_stride + head * head_dim,
-                      sequence.first_position + r);
-        for (int64_t d = 0; d < head_dim; ++d) {
-          StoreOutput(args, (row * args.heads + head) * head_dim + d, state.value[d] / state.sum);
+            Attend(args, {.sequence = &sequence,
+                          .position = sequence.first_position + r,
+                          .head = head,
+                          .kv_head = head / group,
+                          .q = args.q + row * args.q_stride + head * args.layout.head_dim});
+        for (int64_t d = 0; d < value_dim; ++d) {
+          StoreOutput(args, (row * args.heads + head) * value_dim + d, state.value[d] / state.sum);
         }
       }
     }

@@ -2,7 +2,6 @@
 
 namespace switchyard::kernels {
 
-const AttentionKernel kAttentionScalar = {SWITCHYARD_SIMD::AttendBlockOfType,
-                                          SWITCHYARD_SIMD::Merge, SWITCHYARD_SIMD::Finish};
+const AttentionKernel kAttentionScalar = SWITCHYARD_SIMD::kKernel;
 
 }  // namespace switchyard::kernels

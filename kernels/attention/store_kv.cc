@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/attention/attention.h"
 #include "kernels/attention/kv_page.h"
 #include "kernels/base/bf16.h"
@@ -10,15 +12,16 @@ void StoreElement(float value, uint16_t* element) { *element = FloatToBf16(value
 
 template <typename T>
 void StoreRow(const StoreKvArgs& args, int32_t page, int64_t slot, const float* k, const float* v) {
-  const int64_t head_dim = args.layout.head_dim;
+  const int64_t head_dim = args.layout.head_dim, value_dim = args.layout.value_elements();
+  T* const cache = static_cast<T*>(args.cache);
   for (int64_t head = 0; head < args.layout.kv_heads; ++head) {
-    T* keys = static_cast<T*>(args.cache) + KeyOffset(args.layout, page, head) + slot;
-    T* values =
-        static_cast<T*>(args.cache) + ValueOffset(args.layout, page, head) + slot * head_dim;
+    T* keys = cache + KeyOffset(args.layout, page, head) + slot;
     for (int64_t d = 0; d < head_dim; ++d) {
       StoreElement(k[head * head_dim + d], keys + d * KvLayout::kPagePositions);
-      StoreElement(v[head * head_dim + d], values + d);
     }
+    if (args.layout.values_in_keys) continue;
+    T* values = cache + ValueOffset(args.layout, page, head) + slot * value_dim;
+    for (int64_t d = 0; d < value_dim; ++d) StoreElement(v[head * value_dim + d], values + d);
   }
 }
 
@@ -30,7 +33,8 @@ void StoreSequence(const StoreKvArgs& args, const AttentionSequence& sequence, i
     const int32_t page = sequence.pages[position / KvLayout::kPagePositions];
     const int64_t slot = position % KvLayout::kPagePositions;
     const float* k = args.k + (batch_row + r) * args.row_stride;
-    const float* v = args.v + (batch_row + r) * args.row_stride;
+    const float* v =
+        args.layout.values_in_keys ? nullptr : args.v + (batch_row + r) * args.row_stride;
     if (args.layout.type == DType::kFloat32) {
       StoreRow<float>(args, page, slot, k, v);
     } else {

@@ -1,7 +1,7 @@
 #pragma once
 
-// The 16-lane sum of docs/arithmetic.md ("Other reductions") one element at a time: what the vector
-// code does with a register of lanes and ReduceAdd.
+// The 16-lane sum of docs/arithmetic-attention.md one element at a time: what the vector code does
+// with a register of lanes and ReduceAdd.
 
 #include <cstdint>
 

@@ -120,6 +120,12 @@ SWITCHYARD_INLINE F32x16 Select(Mask16 m, F32x16 a, F32x16 b) {
   return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
 }
 
+// Lanes 2i and 2i + 1 change places.
+SWITCHYARD_INLINE F32x16 SwapPairs(F32x16 a) {
+  constexpr int kOrder = _MM_SHUFFLE(2, 3, 0, 1);
+  return {_mm256_permute_ps(a.lo, kOrder), _mm256_permute_ps(a.hi, kOrder)};
+}
+
 SWITCHYARD_INLINE F32x16 Load(const float* p) {
   return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }

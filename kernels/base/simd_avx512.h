@@ -76,6 +76,11 @@ SWITCHYARD_INLINE F32x16 Select(Mask16 m, F32x16 a, F32x16 b) {
   return _mm512_mask_blend_ps(m.all, b.all, a.all);
 }
 
+// Lanes 2i and 2i + 1 change places.
+SWITCHYARD_INLINE F32x16 SwapPairs(F32x16 a) {
+  return _mm512_shuffle_ps(a.all, a.all, _MM_SHUFFLE(2, 3, 0, 1));
+}
+
 SWITCHYARD_INLINE F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
 SWITCHYARD_INLINE void Store(F32x16 a, float* p) { _mm512_storeu_ps(p, a.all); }
 SWITCHYARD_INLINE I32x16 LoadInt(const void* p) { return _mm512_loadu_si512(p); }

@@ -102,6 +102,7 @@ inline simde__m512 dpbf16_ps(simde__m512 sum, simde__m512i a, simde__m512i b) {
 #define _mm512_roundscale_ps simde_mm512_roundscale_ps
 #define _mm512_set1_epi32 simde_mm512_set1_epi32
 #define _mm512_set1_ps simde_mm512_set1_ps
+#define _mm512_shuffle_ps simde_mm512_shuffle_ps
 #define _mm512_slli_epi32 simde_mm512_slli_epi32
 #define _mm512_sqrt_ps simde_mm512_sqrt_ps
 #define _mm512_srli_epi32 simde_mm512_srli_epi32

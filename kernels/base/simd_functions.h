@@ -18,6 +18,7 @@ struct VectorFunctions {
   void (*store_bf16)(const float* x, uint16_t* y);
   void (*load_bf16)(const uint16_t* x, float* y);
   VectorFunction reduce_add;  // to y[0]
+  VectorFunction swap_pairs;
 };
 
 const VectorFunctions& VectorFunctionsFor(CpuLevel level);

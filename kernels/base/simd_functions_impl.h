@@ -29,6 +29,7 @@ inline constexpr VectorFunctions kVectorFunctions = {
     .store_bf16 = [](const float* x, uint16_t* y) { StoreBf16(Load(x), y); },
     .load_bf16 = [](const uint16_t* x, float* y) { Store(LoadBf16(x), y); },
     .reduce_add = [](const float* x, float* y) { y[0] = ReduceAdd(Load(x)); },
+    .swap_pairs = [](const float* x, float* y) { Store(SwapPairs(Load(x)), y); },
 };
 
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

@@ -125,6 +125,13 @@ SWITCHYARD_INLINE F32x16 Select(Mask16 m, F32x16 a, F32x16 b) {
   return result;
 }
 
+// Lanes 2i and 2i + 1 change places.
+SWITCHYARD_INLINE F32x16 SwapPairs(F32x16 a) {
+  F32x16 result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = a.lane[i ^ 1];
+  return result;
+}
+
 SWITCHYARD_INLINE F32x16 Load(const float* p) {
   F32x16 result;
   for (int i = 0; i < 16; ++i) result.lane[i] = p[i];

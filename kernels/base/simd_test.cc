@@ -66,6 +66,15 @@ TEST(SimdTest, ReduceAddIsTheTreeOverNeighbours) {
   }
 }
 
+TEST(SimdTest, SwapPairsExchangesNeighbours) {
+  float x[16], y[16];
+  for (int i = 0; i < 16; ++i) x[i] = static_cast<float>(i);
+  for (CpuLevel level : RunnableCpuLevels()) {
+    VectorFunctionsFor(level).swap_pairs(x, y);
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(y[i], x[i ^ 1]) << Name(level);
+  }
+}
+
 TEST(SimdTest, PartialLoadsAndStoresTouchOnlyTheirElements) {
   namespace simd = SWITCHYARD_SIMD;
   float values[16], lanes[16];

@@ -9,8 +9,9 @@ namespace switchyard::kernels {
 
 void RmsNormReference(const RmsNormArgs& args) {
   SetComputeThreadFloatMode();
-  for (int64_t row = 0; row < args.rows; ++row) {
-    const float* x = args.x + row * args.width;
+  for (int64_t vector = 0; vector < args.rows * args.heads; ++vector) {
+    const float* x = args.x + args.Offset(vector, args.x_stride);
+    const int64_t y = args.Offset(vector, args.y_stride);
     LaneSum squares;
     for (int64_t i = 0; i < args.width; ++i) {
       float& lane = squares.lane[i % 16];
@@ -20,9 +21,9 @@ void RmsNormReference(const RmsNormArgs& args) {
     for (int64_t i = 0; i < args.width; ++i) {
       const float value = (x[i] * scale) * args.weight[i];
       if (args.output_type == DType::kFloat32) {
-        static_cast<float*>(args.y)[row * args.width + i] = value;
+        static_cast<float*>(args.y)[y + i] = value;
       } else {
-        static_cast<uint16_t*>(args.y)[row * args.width + i] = FloatToBf16(value);
+        static_cast<uint16_t*>(args.y)[y + i] = FloatToBf16(value);
       }
     }
   }

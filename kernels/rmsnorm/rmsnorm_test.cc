@@ -57,6 +57,60 @@ TEST(RmsNormTest, EveryLevelAndThreadCountEqualsTheReference) {
   }
 }
 
+// q and k norms: some heads of wider rows, in place. The rest of a row stays as it is.
+TEST(RmsNormTest, HeadsOfStridedRowsInPlaceEqualDenseRows) {
+  const int64_t rows = 7, heads = 3, width = 20, stride = 101, begin = 4;
+  const std::vector<float> x = RandomValues(rows * stride, 1);
+  const std::vector<float> weight = RandomValues(width, 2);
+  std::vector<float> expected = x;
+  for (int64_t vector = 0; vector < rows * heads; ++vector) {
+    const int64_t offset = vector / heads * stride + begin + vector % heads * width;
+    RmsNormReference(Args({1, width}, {x.begin() + offset, x.end()}, weight, DType::kFloat32,
+                          &expected[offset]));
+  }
+  const auto normalize = [&](std::vector<float>& values) {
+    return RmsNormArgs{.x = values.data() + begin,
+                       .x_stride = stride,
+                       .weight = weight.data(),
+                       .epsilon = 1e-5f,
+                       .rows = rows,
+                       .heads = heads,
+                       .width = width,
+                       .y = values.data() + begin,
+                       .y_stride = stride};
+  };
+  std::vector<float> reference = x;
+  RmsNormReference(normalize(reference));
+  EXPECT_TRUE(SameBits(reference, expected));
+  for (CpuLevel level : RunnableCpuLevels()) {
+    ScopedCpuLevel scope(level);
+    for (int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      std::vector<float> actual = x;
+      RmsNorm(normalize(actual), pool);
+      EXPECT_TRUE(SameBits(actual, expected)) << Name(level);
+    }
+  }
+}
+
+// A latent in bf16 out of wider rows.
+TEST(RmsNormTest, StridesOfInputAndOutputAreTheirOwn) {
+  const int64_t rows = 5, width = 33, x_stride = 40, y_stride = 35;
+  const std::vector<float> x = RandomValues(rows * x_stride, 1);
+  const std::vector<float> weight = RandomValues(width, 2);
+  std::vector<uint16_t> expected(rows * y_stride), actual(expected.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    RmsNormReference(Args({1, width}, {x.begin() + row * x_stride, x.end()}, weight,
+                          DType::kBfloat16, &expected[row * y_stride]));
+  }
+  RmsNormArgs args = Args({rows, width}, x, weight, DType::kBfloat16, actual.data());
+  args.x_stride = x_stride;
+  args.y_stride = y_stride;
+  ThreadPool pool(2);
+  RmsNorm(args, pool);
+  EXPECT_TRUE(SameBits(actual, expected));
+}
+
 TEST(RmsNormTest, IsCloseToDoublePrecision) {
   const int64_t width = 1000;
   const std::vector<float> x = RandomValues(width, 3, 10.0f);

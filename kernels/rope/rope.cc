@@ -8,15 +8,20 @@
 namespace switchyard::kernels {
 
 void Rope(const RopeArgs& args, ThreadPool& pool) {
-  RopeRow* const rotate = ForActiveLevel(&RopeRowScalar, &RopeRowAvx2, &RopeRowAvx512);
+  const RopeKernel& kernel = *ForActiveLevel(&kRopeScalar, &kRopeAvx2, &kRopeAvx512);
+  const auto rotate = args.interleaved ? kernel.interleaved : kernel.half_split;
   const RopeTable& table = *args.table;
   constexpr int64_t kRowsPerTile = 8;
   pool.ParallelFor((args.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile, int) {
     const int64_t end = std::min((tile + 1) * kRowsPerTile, args.rows);
     for (int64_t row = tile * kRowsPerTile; row < end; ++row) {
-      rotate(args.x + row * args.row_stride, args.heads, args.head_dim,
-             static_cast<float>(args.positions[row]), table.inverse_frequency.data(),
-             static_cast<int64_t>(table.inverse_frequency.size()), table.attention_factor);
+      rotate({.x = args.x + row * args.row_stride,
+              .heads = args.heads,
+              .head_dim = args.head_dim,
+              .position = static_cast<float>(args.positions[row]),
+              .inverse_frequency = table.inverse_frequency.data(),
+              .half = static_cast<int64_t>(table.inverse_frequency.size()),
+              .attention_factor = table.attention_factor});
     }
   });
 }

@@ -16,9 +16,11 @@ void RopeReference(const RopeArgs& args) {
         SinCos(angle, &sine, &cosine);
         sine *= args.table->attention_factor;
         cosine *= args.table->attention_factor;
-        const float first = x[i], second = x[i + half];
-        x[i] = first * cosine - second * sine;
-        x[i + half] = second * cosine + first * sine;
+        float& a = args.interleaved ? x[2 * i] : x[i];
+        float& b = args.interleaved ? x[2 * i + 1] : x[i + half];
+        const float first = a, second = b;
+        a = first * cosine - second * sine;
+        b = second * cosine + first * sine;
       }
     }
   }

@@ -30,11 +30,14 @@ RopeTable Table(int64_t half, float attention_factor) {
 struct Case {
   int64_t rows, heads, head_dim, half;
   float attention_factor;
+  bool interleaved = false;
 };
 
 TEST(RopeTest, EveryLevelAndThreadCountEqualsTheReference) {
   for (const Case c : {Case{1, 1, 2, 1, 1}, Case{3, 2, 16, 8, 1}, Case{19, 3, 128, 64, 1.25f},
-                       Case{5, 1, 80, 20, 1}, Case{4, 2, 96, 48, 0.5f}}) {
+                       Case{5, 1, 80, 20, 1}, Case{4, 2, 96, 48, 0.5f}, Case{1, 1, 2, 1, 1, true},
+                       Case{3, 2, 16, 8, 1, true}, Case{19, 3, 96, 32, 1.25f, true},
+                       Case{5, 4, 40, 19, 1, true}}) {
     const RopeTable table = Table(c.half, c.attention_factor);
     const int64_t stride = c.heads * c.head_dim + 3;
     const std::vector<float> x = RandomValues(c.rows * stride, 1);
@@ -47,14 +50,16 @@ TEST(RopeTest, EveryLevelAndThreadCountEqualsTheReference) {
                       .heads = c.heads,
                       .head_dim = c.head_dim,
                       .positions = positions.data(),
-                      .table = &table};
+                      .table = &table,
+                      .interleaved = c.interleaved};
     };
     std::vector<float> expected = x;
     RopeReference(args(expected));
     for (CpuLevel level : RunnableCpuLevels()) {
       ScopedCpuLevel scope(level);
       for (int threads : {1, 2}) {
-        SCOPED_TRACE(::testing::Message() << Name(level) << ", head_dim " << c.head_dim);
+        SCOPED_TRACE(::testing::Message() << Name(level) << ", head_dim " << c.head_dim
+                                          << (c.interleaved ? ", interleaved" : ""));
         ThreadPool pool(threads);
         std::vector<float> actual = x;
         Rope(args(actual), pool);
@@ -81,6 +86,8 @@ TEST(RopeTest, PositionZeroChangesNothing) {
 
 class RopeGoldenTest : public ::testing::TestWithParam<std::string> {};
 
+// Both orders of pairs, against the rotated vectors and, closer, against what the stored sines and
+// cosines give in double precision.
 TEST_P(RopeGoldenTest, RotatesAsTransformers) {
   SWITCHYARD_FIXTURE_OR_SKIP(path, "rope/" + GetParam() + ".json");
   std::ifstream file(path);
@@ -93,32 +100,38 @@ TEST_P(RopeGoldenTest, RotatesAsTransformers) {
   const auto cosines = golden["cos_fp32"].get<std::vector<std::vector<float>>>();
   const auto sines = golden["sin_fp32"].get<std::vector<std::vector<float>>>();
   const size_t half = table.inverse_frequency.size();
-  for (size_t p = 0; p < positions.size(); ++p) {
-    std::vector<float> x = q;
-    RopeReference({.x = x.data(),
-                   .row_stride = static_cast<int64_t>(q.size()),
-                   .rows = 1,
-                   .heads = 1,
-                   .head_dim = static_cast<int64_t>(q.size()),
-                   .positions = &positions[p],
-                   .table = &table});
-    for (size_t i = 0; i < q.size(); ++i) {
-      double expected = q[i], size = 0;
-      if (i < 2 * half) {
-        const size_t other = i < half ? i + half : i - half;
-        const double c = cosines[p][i % half], s = sines[p][i % half];
-        expected = q[i] * c + (i < half ? -s : s) * q[other];
-        size = (std::abs(q[i]) + std::abs(q[other])) * table.attention_factor;
+  for (bool interleaved : {false, true}) {
+    const auto rotated = golden[interleaved ? "rotated_interleaved" : "rotated_half_split"]
+                             .get<std::vector<std::vector<float>>>();
+    for (size_t p = 0; p < positions.size(); ++p) {
+      std::vector<float> x = q;
+      RopeReference({.x = x.data(),
+                     .row_stride = static_cast<int64_t>(q.size()),
+                     .rows = 1,
+                     .heads = 1,
+                     .head_dim = static_cast<int64_t>(q.size()),
+                     .positions = &positions[p],
+                     .table = &table,
+                     .interleaved = interleaved});
+      for (size_t i = 0; i < half; ++i) {
+        const size_t a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + half;
+        const double c = cosines[p][i], s = sines[p][i];
+        // Two roundings of each product and sum, and the last bit of sine and cosine.
+        const double bound = 3e-7 * (std::abs(q[a]) + std::abs(q[b])) * table.attention_factor;
+        EXPECT_NEAR(x[a], q[a] * c - q[b] * s, bound) << positions[p] << ", pair " << i;
+        EXPECT_NEAR(x[b], q[b] * c + q[a] * s, bound) << positions[p] << ", pair " << i;
+        EXPECT_NEAR(x[a], rotated[p][a], bound) << positions[p] << ", pair " << i;
+        EXPECT_NEAR(x[b], rotated[p][b], bound) << positions[p] << ", pair " << i;
       }
-      // Two roundings of each product and sum, and the last bit of sine and cosine.
-      EXPECT_NEAR(x[i], expected, 3e-7 * size) << "position " << positions[p] << ", element " << i;
+      for (size_t i = 2 * half; i < q.size(); ++i) EXPECT_EQ(x[i], q[i]);
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, RopeGoldenTest,
                          ::testing::Values("default", "default_theta_1e6", "linear", "llama3",
-                                           "partial_half", "partial_quarter", "yarn_plain"),
+                                           "longrope_long", "partial_half", "partial_quarter",
+                                           "partial_yarn", "yarn_mscale_differ", "yarn_plain"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -1,0 +1,32 @@
+#pragma once
+
+// Small operations between the matmuls of a layer, in place on rows of fp32. Every product and
+// every sum is rounded.
+
+#include <cstdint>
+
+#include "kernels/base/thread_pool.h"
+
+namespace switchyard::kernels {
+
+// `count` rows of `width` floats, `stride` apart.
+struct FloatRows {
+  float* x = nullptr;
+  int64_t stride = 0;
+  int64_t count = 0;
+  int64_t width = 0;
+};
+
+// x = min(limit, max(-limit, x)); a NaN stays. OLMoE's clip_qkv.
+void Clamp(const FloatRows& rows, float limit, ThreadPool& pool);
+void ClampReference(const FloatRows& rows, float limit);
+
+// x[row][i] += bias[i]: of a projection, or of the LM head.
+void AddBias(const FloatRows& rows, const float* bias, ThreadPool& pool);
+void AddBiasReference(const FloatRows& rows, const float* bias);
+
+// x[row][i] += Sigmoid(gate[row]) * y[row][i], y dense: Qwen2-MoE's shared expert.
+void AddGated(const FloatRows& rows, const float* gate, const float* y, ThreadPool& pool);
+void AddGatedReference(const FloatRows& rows, const float* gate, const float* y);
+
+}  // namespace switchyard::kernels
