@@ -26,6 +26,14 @@ constexpr uint64_t kMaxEpoch = uint64_t{1} << 62;
 // Names whose last incarnation is remembered.
 constexpr size_t kMaxGone = 4'096;
 
+// Of an expert in the pool's class.
+uint64_t BytesPerExpert(const v1::RegisterRequest& request, v1::Numerics numerics) {
+  for (const v1::ExpertSize& size : request.expert_sizes()) {
+    if (size.numerics() == numerics && size.bytes() > 0) return size.bytes();
+  }
+  return request.bytes_per_expert();
+}
+
 int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -95,9 +103,9 @@ void CoordinatorState::Join(const v1::RegisterRequest& request, Set loaded) {
     if (!first_host_) first_host_ = now;
     const bool empty = std::find(loaded.begin(), loaded.end(), true) == loaded.end();
     (empty ? rebalance_ : rejoining_) = true;
-    state.bytes_per_expert = request.bytes_per_expert();
-    state.capacity = static_cast<uint32_t>(std::min<uint64_t>(
-        request.memory_bytes() / request.bytes_per_expert(), pool_.shape().items()));
+    state.bytes_per_expert = BytesPerExpert(request, pool_.model().numerics());
+    state.capacity = static_cast<uint32_t>(
+        std::min<uint64_t>(request.memory_bytes() / state.bytes_per_expert, pool_.shape().items()));
     if (is_new) {
       state.loaded = state.target = state.published = Set(pool_.shape().items());
     }
@@ -158,6 +166,7 @@ absl::StatusOr<v1::HeartbeatResponse> CoordinatorState::Heartbeat(
   }
   v1::HeartbeatResponse response;
   response.set_epoch(epoch_);
+  response.set_draining(member->draining);
   return response;
 }
 

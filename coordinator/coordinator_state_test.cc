@@ -105,7 +105,9 @@ class Cluster {
     request.set_draining(member.draining);
     request.set_rows_per_second(member.rows_per_second);
     *request.mutable_loaded() = ToList(member.loaded);
-    const absl::Status status = state_->Heartbeat(request).status();
+    const auto response = state_->Heartbeat(request);
+    if (response.ok()) member.draining |= response->draining();
+    const absl::Status status = response.status();
     if (absl::IsNotFound(status)) {
       member.registration.mutable_member()->set_incarnation(runtime::NewIncarnation());
     }
@@ -158,7 +160,8 @@ class Cluster {
           host.loaded.erase(expert);
         }
       }
-      EXPECT_LE(host.loaded.size() * 1000, host.registration.memory_bytes()) << order.host.name();
+      const uint64_t bytes = host.registration.expert_sizes().empty() ? 1000 : 500;
+      EXPECT_LE(host.loaded.size() * bytes, host.registration.memory_bytes()) << order.host.name();
       state_->OrderDone(order.id, ToList(host.loaded));
     }
   }
@@ -449,6 +452,38 @@ TEST(CoordinatorState, HostDrainsOnlyWhenItsExpertsHaveAPlace) {
   cluster.Run(seconds(1));
   EXPECT_EQ(cluster.Owned("a"), 8u);
   EXPECT_TRUE(absl::IsNotFound(cluster.state().Drain("z")));
+}
+
+TEST(CoordinatorState, ADrainOutlivesTheCoordinator) {
+  Cluster cluster;
+  cluster.AddHost("a");
+  cluster.AddHost("b", 0);  // has no room yet
+  cluster.Run(seconds(1));
+  ASSERT_TRUE(cluster.state().Drain("a").ok());
+  cluster.Run(milliseconds(200));
+  cluster.StartCoordinator();
+  cluster["b"].registration.set_memory_bytes(100'000);
+  cluster.Run(seconds(10));
+  EXPECT_EQ(cluster.Owned("b"), 8u);
+  EXPECT_FALSE(cluster.view().HostIndex(runtime::MemberId("a")).has_value());
+}
+
+TEST(CoordinatorState, RoomIsCountedInTheClassThatThePoolRuns) {
+  for (const auto& [numerics, experts] :
+       {std::pair{v1::NUMERICS_FP32, 2u}, std::pair{v1::NUMERICS_BF16, 4u}}) {
+    Cluster cluster({.numerics = numerics});
+    FakeMember& host = cluster.AddHost("a", 2);
+    host.registration.clear_offered();
+    for (const auto& [offered, bytes] :
+         {std::pair{v1::NUMERICS_BF16, 500}, std::pair{v1::NUMERICS_FP32, 1000}}) {
+      host.registration.add_offered(offered);
+      v1::ExpertSize* const size = host.registration.add_expert_sizes();
+      size->set_numerics(offered);
+      size->set_bytes(bytes);
+    }
+    cluster.Run(seconds(10));
+    EXPECT_EQ(cluster["a"].loaded.size(), experts);
+  }
 }
 
 TEST(CoordinatorState, DrainingRouterWorkerGetsNoNewRequests) {

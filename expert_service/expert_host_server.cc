@@ -87,7 +87,8 @@ struct ExpertHost::Impl final : public v1::ExpertHost::Service {
 
   absl::Status Start();
   v1::RegisterRequest Registration() const;
-  absl::Status StartLoop();
+  absl::Status StartLoop(const v1::Member& member);
+  void TakeIncarnation();
   absl::Status WaitReady(TimePoint deadline);
   absl::Status CheckOrder(uint64_t incarnation, const std::vector<ExpertId>& ids) const;
   void Report(v1::HeartbeatRequest& heartbeat);
@@ -107,6 +108,8 @@ struct ExpertHost::Impl final : public v1::ExpertHost::Service {
   const std::vector<uint32_t> experts_per_layer;
   ExpertStore store;
   v1::ModelIdentity identity;  // set before `ready`
+
+  std::mutex incarnation_mutex;  // the loop hears of incarnations in their order
 
   std::mutex mutex;
   std::condition_variable became_ready;
@@ -162,19 +165,20 @@ absl::Status ExpertHost::Impl::Start() {
   membership.coordinator_address = options.coordinator_address;
   membership.registration = Registration();
   membership.report = [this](v1::HeartbeatRequest& heartbeat) { Report(heartbeat); };
-  membership.on_new_incarnation = [this](uint64_t incarnation) {
-    if (!WaitReady(Clock::Real().Now() + kControlCallLimit).ok()) return;
-    const absl::Status reset = loop->Reset(incarnation, Clock::Real().Now() + kControlCallLimit);
-    if (!reset.ok()) LogError() << "no data path after a lost lease: " << reset.message();
+  membership.on_new_incarnation = [this](uint64_t) {
+    // A host that is still starting takes the present incarnation when it is ready.
+    if (WaitReady(Clock::Real().Now() + kControlCallLimit).ok()) TakeIncarnation();
   };
   agent = std::make_unique<runtime::MembershipAgent>(std::move(membership));
   ASSIGN_OR_RETURN(identity, agent->WaitRegistered(options.registration_timeout));
-  RETURN_IF_ERROR(StartLoop());
+  const v1::Member member = agent->member();
+  RETURN_IF_ERROR(StartLoop(member));
   {
     std::lock_guard lock(mutex);
     ready = true;
   }
   became_ready.notify_all();
+  if (agent->member().incarnation() != member.incarnation()) TakeIncarnation();
   server->SetServing(true);
   return absl::OkStatus();
 }
@@ -192,10 +196,14 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
   // The checkpoint's own type first, as router workers do: whoever registers first decides.
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
-  // The class is not known yet; the larger one keeps the count of experts that fit true for both.
   // A dense model has no experts; the coordinator asks for a size above 0 all the same.
   const uint64_t bytes = std::max<uint64_t>(1, BytesPerExpert(spec, kernels::NumericsClass::kFp32));
   request.set_bytes_per_expert(bytes);
+  for (const int numerics : request.offered()) {  // the class is not known yet
+    v1::ExpertSize* const size = request.add_expert_sizes();
+    size->set_numerics(static_cast<v1::Numerics>(numerics));
+    size->set_bytes(BytesPerExpert(spec, static_cast<kernels::NumericsClass>(numerics)));
+  }
   uint64_t experts = 0;
   for (const int64_t layer : spec.MoeLayers()) {
     request.add_moe_layers(static_cast<uint32_t>(layer));
@@ -206,8 +214,7 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
   return request;
 }
 
-absl::Status ExpertHost::Impl::StartLoop() {
-  const v1::Member member = agent->member();
+absl::Status ExpertHost::Impl::StartLoop(const v1::Member& member) {
   ExpertLoopOptions loop_options;
   loop_options.transport = [this, id = member.id()](uint64_t incarnation) {
     return options.transport(id, incarnation);
@@ -226,6 +233,14 @@ absl::Status ExpertHost::Impl::StartLoop() {
                                           static_cast<kernels::NumericsClass>(identity.numerics()),
                                           store, [this] { return Busy(); });
   return absl::OkStatus();
+}
+
+// The loop becomes whoever the membership agent is now.
+void ExpertHost::Impl::TakeIncarnation() {
+  std::lock_guard lock(incarnation_mutex);
+  const absl::Status reset =
+      loop->Reset(agent->member().incarnation(), Clock::Real().Now() + kControlCallLimit);
+  if (!reset.ok()) LogError() << "no data path after a lost lease yet: " << reset.message();
 }
 
 absl::Status ExpertHost::Impl::WaitReady(TimePoint deadline) {
@@ -311,7 +326,8 @@ grpc::Status ExpertHost::Impl::LoadExperts(grpc::ServerContext* context,
   const std::vector<ExpertId> ids = ToIds(request->experts());
   absl::Status status = WaitReady(deadline);
   if (status.ok()) status = CheckOrder(request->incarnation(), ids);
-  if (status.ok()) status = loader->Load(ids, deadline);
+  if (status.ok())
+    status = loader->Load(ids, deadline, [context] { return context->IsCancelled(); });
   SetLayers(*store.Snapshot(), response->mutable_loaded());
   if (!status.ok()) LogWarning() << "loading experts: " << status.message();
   return runtime::ToGrpc(status);
@@ -342,6 +358,8 @@ grpc::Status ExpertHost::Impl::Status(grpc::ServerContext* context,
   response->set_rows_done(counters.rows_done);
   response->set_frames_done(counters.frames_done);
   response->set_frames_refused(counters.frames_refused);
+  response->set_rejected_frames(counters.rejected_frames);
+  response->set_late_messages(counters.late_messages);
   for (const std::string& lane : counters.lanes) response->add_lanes(lane);
   return grpc::Status::OK;
 }

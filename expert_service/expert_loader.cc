@@ -19,7 +19,8 @@ ExpertLoader::ExpertLoader(const model::Checkpoint& checkpoint, kernels::Numeric
                            ExpertStore& store, std::function<bool()> busy)
     : checkpoint_(checkpoint), numerics_(numerics), store_(store), busy_(std::move(busy)) {}
 
-absl::Status ExpertLoader::Load(std::span<const ExpertId> ids, TimePoint deadline) {
+absl::Status ExpertLoader::Load(std::span<const ExpertId> ids, TimePoint deadline,
+                                const std::function<bool()>& cancelled) {
   std::lock_guard lock(mutex_);
   const std::shared_ptr<const Experts> held = store_.Snapshot();
   Experts loaded;
@@ -27,8 +28,9 @@ absl::Status ExpertLoader::Load(std::span<const ExpertId> ids, TimePoint deadlin
   for (const ExpertId& id : ids) {
     if (held->contains(id)) continue;
     const TimePoint begin = Clock::Real().Now();
-    if (begin >= deadline) {
-      status = absl::DeadlineExceededError(
+    if (begin >= deadline || cancelled()) {
+      status = absl::Status(
+          begin >= deadline ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kCancelled,
           absl::StrCat("loading stopped before layer ", id.layer, ", expert ", id.expert));
       break;
     }

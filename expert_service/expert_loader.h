@@ -23,9 +23,11 @@ class ExpertLoader {
   ExpertLoader(const model::Checkpoint& checkpoint, kernels::NumericsClass numerics,
                ExpertStore& store, std::function<bool()> busy);
 
-  // Loads what is not held yet; what was loaded stays when a later one fails or the deadline passes
-  // (DEADLINE_EXCEEDED). Calls take turns. Any thread.
-  absl::Status Load(std::span<const ExpertId> ids, TimePoint deadline);
+  // Loads what is not held yet; what was loaded stays when a later one fails, the deadline passes
+  // (DEADLINE_EXCEEDED) or `cancelled`, asked before each, says so (CANCELLED). Calls take turns.
+  // Any thread.
+  absl::Status Load(std::span<const ExpertId> ids, TimePoint deadline,
+                    const std::function<bool()>& cancelled);
 
  private:
   const model::Checkpoint& checkpoint_;

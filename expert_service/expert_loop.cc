@@ -1,5 +1,6 @@
 #include "expert_service/expert_loop.h"
 
+#include <bit>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "expert_service/batch_queue.h"
 #include "expert_service/grouped_batch.h"
+#include "kernels/expert_ffn/finite.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
 
@@ -25,11 +27,12 @@ using transport::Refusal;
 
 // How long the idle loop sleeps at most before it looks for lost channels.
 constexpr Duration kIdleWait = std::chrono::milliseconds(50);
-// How often the status report's list of lanes is refreshed.
-constexpr Duration kLaneNotePeriod = std::chrono::milliseconds(500);
+// Between attempts to start a transport under a new incarnation.
+constexpr Duration kTransportPause = std::chrono::milliseconds(100);
+// How often the status report's lanes and counters of the transport are refreshed.
+constexpr Duration kNotePeriod = std::chrono::milliseconds(500);
 // Bounds on what a peer may make this host allocate for its channel.
 constexpr uint64_t kMaxSlotBytes = uint64_t{64} << 20;
-constexpr uint32_t kMaxSlots = 256;
 
 absl::Status CheckLayout(const transport::SlotLayout& layout, uint32_t row_bytes) {
   if (layout.row_bytes != row_bytes) {
@@ -37,7 +40,7 @@ absl::Status CheckLayout(const transport::SlotLayout& layout, uint32_t row_bytes
         "slot rows of ", layout.row_bytes, " bytes offered, this model has ", row_bytes));
   }
   const uint64_t slot_bytes = uint64_t{layout.rows} * layout.row_bytes + layout.metadata_bytes;
-  if (layout.rows == 0 || layout.slots == 0 || layout.slots > kMaxSlots ||
+  if (layout.rows == 0 || layout.slots == 0 || layout.slots > transport::kMaxSlots ||
       slot_bytes > kMaxSlotBytes ||
       layout.metadata_bytes < uint64_t{layout.rows} * transport::kAssignmentBytes) {
     return absl::FailedPreconditionError(absl::StrCat("slot layout of ", layout.slots, " slots, ",
@@ -61,15 +64,20 @@ struct ExpertLoop::State {
   void Run();
   void RunCommands();
   void DropLostChannels();
-  void NoteLanes();
+  absl::StatusOr<transport::PeerAddress> Open(const transport::PeerAddress& router,
+                                              const transport::SlotLayout& layout, uint64_t nonce);
+  void Drop(const Channel& channel);
+  absl::Status StartTransport();
+  void RetryTransport();
+  void NoteTransport();
   void ReceiveAll();
   void Admit(Channel& channel, std::unique_ptr<transport::ReceivedFrame> frame);
-  Refusal Check(const transport::ReceivedFrame& frame, uint32_t max_assignments) const;
+  absl::Status Check(const transport::ReceivedFrame& frame, uint32_t max_assignments) const;
   void Refuse(Channel& channel, std::unique_ptr<transport::SendSlot> slot,
               const FrameHeader& dispatch, Refusal reason);
   void RefuseExpired();
   bool ComputeBatch();
-  void Reply(WaitingDispatch& dispatch);
+  bool Reply(WaitingDispatch& dispatch);
   FrameHeader ReplyHeader(const FrameHeader& dispatch, Direction direction) const;
   absl::Status Execute(std::function<absl::Status()> command, TimePoint deadline);
 
@@ -83,7 +91,11 @@ struct ExpertLoop::State {
   std::vector<WaitingDispatch> batch;
   GroupedBatch grouped;
   kernels::ExpertWorkspace workspace;
-  TimePoint next_lane_note{};
+  bool needs_transport = false;  // of this incarnation; the old one has no channels any more
+  TimePoint next_transport{};    // not tried again before
+  TimePoint next_note{};
+  uint64_t rejected_before = 0;  // on channels that are gone
+  uint64_t bad_dispatches = 0;   // malformed, or for another model
 
   // A command of another thread; `done` is set under the mutex when it ran.
   struct Command {
@@ -129,13 +141,7 @@ absl::StatusOr<transport::PeerAddress> ExpertLoop::OpenChannel(const transport::
   auto address = std::make_shared<transport::PeerAddress>();
   RETURN_IF_ERROR(state_->Execute(
       [state = state_.get(), router, layout, nonce, address]() -> absl::Status {
-        if (const auto old = state->channels.find(router.member); old != state->channels.end()) {
-          state->queue.DropChannel(old->second.get());
-          state->channels.erase(old);
-        }
-        ASSIGN_OR_RETURN(auto channel, state->transport->Open(router, layout, nonce));
-        state->channels[router.member] = std::move(channel);
-        *address = state->transport->address();
+        ASSIGN_OR_RETURN(*address, state->Open(router, layout, nonce));
         return absl::OkStatus();
       },
       deadline));
@@ -145,17 +151,49 @@ absl::StatusOr<transport::PeerAddress> ExpertLoop::OpenChannel(const transport::
 absl::Status ExpertLoop::Reset(uint64_t incarnation, TimePoint deadline) {
   return state_->Execute(
       [state = state_.get(), incarnation]() -> absl::Status {
-        for (const auto& [member, channel] : state->channels) {
-          state->queue.DropChannel(channel.get());
-        }
+        for (const auto& [member, channel] : state->channels) state->Drop(*channel);
         state->channels.clear();
-        ASSIGN_OR_RETURN(auto transport, state->options.transport(incarnation));
         state->options.incarnation = incarnation;
-        std::lock_guard lock(state->mutex);
-        state->transport = std::move(transport);
-        return absl::OkStatus();
+        return state->StartTransport();
       },
       deadline);
+}
+
+absl::StatusOr<transport::PeerAddress> ExpertLoop::State::Open(const transport::PeerAddress& router,
+                                                               const transport::SlotLayout& layout,
+                                                               uint64_t nonce) {
+  if (needs_transport) {
+    return absl::UnavailableError("this expert host lost its lease and has no data path yet");
+  }
+  if (const auto old = channels.find(router.member); old != channels.end()) {
+    Drop(*old->second);
+    channels.erase(old);
+  }
+  ASSIGN_OR_RETURN(channels[router.member], transport->Open(router, layout, nonce));
+  return transport->address();
+}
+
+// What is left to do before a channel is destroyed.
+void ExpertLoop::State::Drop(const Channel& channel) {
+  queue.DropChannel(&channel);
+  rejected_before += channel.rejected_frames();
+}
+
+// Under the present incarnation, in place of the transport of an earlier one.
+absl::Status ExpertLoop::State::StartTransport() {
+  needs_transport = true;
+  next_transport = options.clock->Now() + kTransportPause;
+  ASSIGN_OR_RETURN(auto started, options.transport(options.incarnation));
+  needs_transport = false;
+  std::lock_guard lock(mutex);
+  transport = std::move(started);
+  return absl::OkStatus();
+}
+
+void ExpertLoop::State::RetryTransport() {
+  if (!needs_transport || options.clock->Now() < next_transport) return;
+  const absl::Status started = StartTransport();
+  if (!started.ok()) LogError() << "no data path after a lost lease: " << started.message();
 }
 
 ExpertLoopCounters ExpertLoop::Counters() const {
@@ -179,16 +217,18 @@ absl::Status ExpertLoop::State::Execute(std::function<absl::Status()> run, TimeP
 void ExpertLoop::State::Run() {
   kernels::SetComputeThreadFloatMode();
   while (true) {
+    // Before the commands: it takes up a Wake, and the command that rang must run before a Wait.
+    transport->Progress();
     RunCommands();
     {
       std::lock_guard lock(mutex);
       if (stopping) break;
     }
-    transport->Progress();
+    RetryTransport();
     ReceiveAll();
     DropLostChannels();
     RefuseExpired();
-    NoteLanes();
+    NoteTransport();
     if (!ComputeBatch()) transport->Wait(options.clock->Now() + kIdleWait);
   }
   queue = BatchQueue(options.max_batch_assignments);
@@ -214,7 +254,7 @@ void ExpertLoop::State::DropLostChannels() {
     Channel& channel = *entry->second;
     if (channel.state() == ChannelState::kLost) {
       LogInfo() << "router worker " << channel.peer().member << " is gone, dropping its channel";
-      queue.DropChannel(&channel);
+      Drop(channel);
       entry = channels.erase(entry);
     } else {
       ++entry;
@@ -222,13 +262,18 @@ void ExpertLoop::State::DropLostChannels() {
   }
 }
 
-void ExpertLoop::State::NoteLanes() {
+void ExpertLoop::State::NoteTransport() {
   const TimePoint now = options.clock->Now();
-  if (now < next_lane_note) return;
-  next_lane_note = now + kLaneNotePeriod;
+  if (now < next_note) return;
+  next_note = now + kNotePeriod;
   std::lock_guard lock(mutex);
   counters.lanes.clear();
-  for (const auto& [member, channel] : channels) counters.lanes.push_back(channel->lane());
+  counters.rejected_frames = rejected_before;
+  counters.late_messages = transport->late_messages();
+  for (const auto& [member, channel] : channels) {
+    counters.lanes.push_back(channel->lane());
+    counters.rejected_frames += channel->rejected_frames();
+  }
 }
 
 void ExpertLoop::State::ReceiveAll() {
@@ -237,28 +282,37 @@ void ExpertLoop::State::ReceiveAll() {
   }
 }
 
-Refusal ExpertLoop::State::Check(const transport::ReceivedFrame& frame,
-                                 uint32_t max_assignments) const {
+// FAILED_PRECONDITION where the sender serves another model, INVALID_ARGUMENT where the frame is
+// malformed.
+absl::Status ExpertLoop::State::Check(const transport::ReceivedFrame& frame,
+                                      uint32_t max_assignments) const {
   const FrameHeader& header = frame.header();
   if (header.model_digest != options.model_digest ||
       header.weights_version != options.weights_version || header.numerics != options.numerics) {
-    return Refusal::kWrongModel;
+    return absl::FailedPreconditionError(
+        absl::StrCat("it is for model ", absl::Hex(header.model_digest), " version ",
+                     header.weights_version, " class ", std::string(kernels::Name(header.numerics)),
+                     ", here are ", absl::Hex(options.model_digest), ", ", options.weights_version,
+                     " and ", std::string(kernels::Name(options.numerics))));
   }
-  if (header.direction != Direction::kDispatch ||
-      header.layer >= options.experts_per_layer.size()) {
-    return Refusal::kMalformed;
+  if (header.layer >= options.experts_per_layer.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("dispatch frame: layer ", header.layer, " of ",
+                                                   options.experts_per_layer.size()));
   }
-  const absl::Status status =
-      transport::CheckDispatch(header, frame.metadata(), options.experts_per_layer[header.layer],
-                               row_bytes, max_assignments);
-  return status.ok() ? Refusal::kNone : Refusal::kMalformed;
+  return transport::CheckDispatch(header, frame.metadata(), options.experts_per_layer[header.layer],
+                                  row_bytes, max_assignments);
 }
 
 void ExpertLoop::State::Admit(Channel& channel, std::unique_ptr<transport::ReceivedFrame> frame) {
   // The reply has one row per assignment, so a slot's rows bound the assignments.
-  const Refusal reason = Check(*frame, channel.layout().rows);
-  if (reason != Refusal::kNone) {
-    Refuse(channel, channel.TryAcquire(), frame->header(), reason);
+  if (const absl::Status status = Check(*frame, channel.layout().rows); !status.ok()) {
+    // Ever more seldom, so that a hostile peer cannot fill the log.
+    if (std::has_single_bit(++bad_dispatches)) {
+      LogWarning() << "refused a dispatch of router worker " << channel.peer().member << ", "
+                   << bad_dispatches << " so far: " << status.message();
+    }
+    Refuse(channel, channel.TryAcquire(), frame->header(),
+           absl::IsFailedPrecondition(status) ? Refusal::kWrongModel : Refusal::kMalformed);
     return;
   }
   const FrameHeader& header = frame->header();
@@ -314,11 +368,10 @@ bool ExpertLoop::State::ComputeBatch() {
   }
   uint64_t frames = 0;
   for (WaitingDispatch& dispatch : batch) {
-    if (dispatch.reply == nullptr) continue;
-    Reply(dispatch);
-    ++frames;
+    if (dispatch.reply != nullptr && Reply(dispatch)) ++frames;
   }
   batch.clear();
+  grouped.ReleaseExperts();
   std::lock_guard lock(mutex);
   counters.frames_done += frames;
   counters.rows_done += grouped.batch().rows.size();
@@ -330,11 +383,20 @@ bool ExpertLoop::State::ComputeBatch() {
   return true;
 }
 
-void ExpertLoop::State::Reply(WaitingDispatch& dispatch) {
+// False when the frame was refused after all: an overflowed row must not reach a request that could
+// not tell it from a good one.
+bool ExpertLoop::State::Reply(WaitingDispatch& dispatch) {
+  const int64_t elements = int64_t{dispatch.assignments} * options.hidden;
+  if (!kernels::AllFinite(dispatch.reply->payload().data(), WireType(options.numerics), elements)) {
+    Refuse(*dispatch.channel, std::move(dispatch.reply), dispatch.frame->header(),
+           Refusal::kNotFinite);
+    return false;
+  }
   FrameHeader header = ReplyHeader(dispatch.frame->header(), Direction::kCombine);
   header.rows = dispatch.assignments;
   const absl::Status sent = dispatch.channel->Send(std::move(dispatch.reply), header);
   if (!sent.ok()) LogWarning() << "could not return expert rows: " << sent.message();
+  return true;
 }
 
 }  // namespace switchyard::expert

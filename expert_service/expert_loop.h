@@ -42,8 +42,10 @@ struct ExpertLoopCounters {
   uint64_t frames_done = 0;
   uint64_t rows_done = 0;
   uint64_t frames_refused = 0;
-  Duration busy{};                                 // time spent in the FFN
-  TimePoint last_batch{};                          // when the last batch ended
+  uint64_t rejected_frames = 0;  // by the transport: damaged, or not what the peer may send
+  uint64_t late_messages = 0;    // for channels that are gone
+  Duration busy{};               // time spent in the FFN
+  TimePoint last_batch{};        // when the last batch ended
   std::vector<std::vector<uint64_t>> expert_rows;  // [layer][expert]
   std::vector<std::string> lanes;                  // one per open channel
 };
@@ -60,8 +62,9 @@ class ExpertLoop {
                                                      const transport::SlotLayout& layout,
                                                      uint64_t nonce, TimePoint deadline);
 
-  // This host lost its lease and is a stranger now: drops the transport with all channels and
-  // everything that waits, and starts a new transport under the new incarnation. Any thread.
+  // This host lost its lease and is a stranger now: drops all channels and everything that waits,
+  // and starts a new transport under the new incarnation. While that fails it is tried again, and
+  // OpenChannel answers UNAVAILABLE; the status is that of the first attempt. Any thread.
   absl::Status Reset(uint64_t incarnation, TimePoint deadline);
 
   // Any thread.

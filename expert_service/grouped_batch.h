@@ -24,6 +24,10 @@ class GroupedBatch {
   std::span<const size_t> Build(std::span<const WaitingDispatch> dispatches,
                                 std::shared_ptr<const Experts> experts, kernels::DType wire_type);
 
+  // Lets go of the weights once the batch is computed: experts that are unloaded meanwhile would
+  // otherwise stay in memory until the next batch.
+  void ReleaseExperts() { experts_.reset(); }
+
   kernels::ExpertBatch batch() const { return {rows_, groups_, wire_type_}; }
 
   // Rows of each expert in the batch, ascending by expert.

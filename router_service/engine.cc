@@ -136,8 +136,10 @@ EngineStatus Engine::Status() const {
 
 void Engine::Run() {
   kernels::SetComputeThreadFloatMode();
-  while (TakeCommands()) {
+  while (true) {
+    // Poll first: it takes up a Wake, and what that announced must be seen before the next Wait.
     dispatcher_.Poll();
+    if (!TakeCommands()) break;
     ExpireDeadlines();
     const bool started = StartBatches();
     const bool advanced = AdvanceBatches();
@@ -188,8 +190,7 @@ void Engine::ExpireDeadlines() {
   next_expiry_ = now + kExpiryInterval;
   std::vector<Task*> expired;
   for (const auto& [id, task] : tasks_) {
-    // A micro-batch in flight ends by the earliest deadline in it and then knows what it lacks.
-    if (task->deadline <= now && !task->sequence.in_flight) expired.push_back(task.get());
+    if (task->deadline <= now && !task->ended) expired.push_back(task.get());
   }
   for (Task* const task : expired) {
     Fail(*task, absl::DeadlineExceededError(
@@ -228,17 +229,9 @@ bool Engine::StartBatch(uint32_t index) {
                              .rows = chunk.rows,
                              .pages = chunk.sequence->pages.data()});
   }
-  pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, BatchDeadline(flight));
+  pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, options_.expert_timeout);
   if (pipeline_->Start(index) == BatchProgress::kDone) FinishBatch(index);
   return true;
-}
-
-TimePoint Engine::BatchDeadline(const Flight& flight) {
-  TimePoint deadline = flight.started + options_.expert_timeout;
-  for (const PlannedChunk& chunk : flight.plan.chunks) {
-    deadline = std::min(deadline, TaskOf(chunk).deadline);
-  }
-  return deadline;
 }
 
 bool Engine::AdvanceBatches() {
@@ -280,6 +273,7 @@ void Engine::AbandonBatch(uint32_t index) {
 void Engine::FailBatch(uint32_t index, const absl::Status& status) {
   Flight& flight = flights_[index];
   flight.busy = false;
+  const bool may_mend = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
   const TimePoint now = options_.clock->Now();
   for (const PlannedChunk& chunk : flight.plan.chunks) {
     Task& task = TaskOf(chunk);
@@ -287,8 +281,7 @@ void Engine::FailBatch(uint32_t index, const absl::Status& status) {
     Leave(chunk);
     if (ended) continue;
     if (!task.stalled_since) task.stalled_since = flight.started;
-    if (!absl::IsUnavailable(status) || now >= task.deadline ||
-        now - *task.stalled_since >= options_.expert_timeout) {
+    if (!may_mend || now >= task.deadline || now - *task.stalled_since >= options_.expert_timeout) {
       Fail(task, status);
     }
   }
@@ -353,9 +346,9 @@ void Engine::FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t firs
   Task& task = TaskOf(chunk);
   if (!task.ended && RowsFailed(index, first_row, chunk.rows)) {
     Fail(task, absl::InternalError(absl::StrCat(
-                   "the model's router gave no expert for a token between positions ",
-                   chunk.first_position, " and ", chunk.first_position + chunk.rows - 1,
-                   ": its scores are not numbers")));
+                   "the model's values for a token between positions ", chunk.first_position,
+                   " and ", chunk.first_position + chunk.rows - 1,
+                   " are not numbers: its router chose no expert, or an expert overflowed")));
   }
   if (task.ended) return Leave(chunk);
   scheduler_.Complete(chunk);
@@ -375,7 +368,11 @@ bool Engine::RowsFailed(uint32_t index, int64_t first_row, int64_t rows) {
 }
 
 void Engine::Fail(Task& task, const absl::Status& status) {
-  if (!task.ended) task.Fail(status);
+  if (!task.ended) {
+    LogWarning() << "request " << (task.name.empty() ? absl::StrCat(task.sequence.id) : task.name)
+                 << " failed: " << status.message();
+    task.Fail(status);
+  }
   End(task);
 }
 
@@ -427,7 +424,9 @@ void Engine::LogStatus() {
 
 TimePoint Engine::NextWakeup() const {
   TimePoint wakeup = options_.clock->Now() + kIdleWait;
-  for (const auto& [id, task] : tasks_) wakeup = std::min(wakeup, task->deadline);
+  for (const auto& [id, task] : tasks_) {
+    if (!task->ended) wakeup = std::min(wakeup, task->deadline);
+  }
   return std::max(wakeup, next_expiry_);
 }
 

@@ -36,7 +36,7 @@ struct EngineOptions {
   int64_t max_requests = 1024;  // running and waiting; more are refused
   uint32_t micro_batches = ExpertDispatcher::kMicroBatches;  // in flight at a time
   SchedulerOptions scheduler;
-  // How long a request waits for lost experts before it fails.
+  // How long the experts of one layer may stay away, and a request waits for lost ones in all.
   Duration expert_timeout = std::chrono::seconds(30);
   Duration status_interval = std::chrono::seconds(5);  // between status lines, while active
   uint64_t prefix_seed = 0;                            // secret; see ChainRoot
@@ -114,7 +114,6 @@ class Engine {
   bool StartBatch(uint32_t index);
   bool AdvanceBatches();
   bool AdvanceBatch(uint32_t index);
-  TimePoint BatchDeadline(const Flight& flight);
   void AbandonBatch(uint32_t index);
   void FailBatch(uint32_t index, const absl::Status& status);
   void FinishBatch(uint32_t index);

@@ -23,11 +23,12 @@ struct DispatchRequest {
   const std::byte* activations = nullptr;  // [rows][hidden] of the class's wire type
   const int32_t* experts = nullptr;        // [rows][k]; -1 in a row that failed: not dispatched
   const float* weights = nullptr;          // [rows][k]
-  TimePoint deadline{};
+  Duration timeout{};                      // how long its experts may stay away
 };
 
 // [rows * k] pointers, each to `hidden` elements of the wire type (the weighted output of expert
-// experts[i]); nullptr where experts[i] is -1. Valid until the next Begin of that micro-batch.
+// experts[i]); nullptr where experts[i] is -1, and where the expert's output is not finite. Valid
+// until the next Begin of that micro-batch.
 using DispatchResult = std::span<const void* const>;
 
 class ExpertDispatcher {
@@ -40,7 +41,8 @@ class ExpertDispatcher {
   virtual void Begin(const DispatchRequest& request) = 0;
 
   // True when the micro-batch's layer is complete or failed; `status` then says which.
-  // UNAVAILABLE: experts were lost and not back before the deadline (names them).
+  // UNAVAILABLE: experts were lost and not back in time (names them). DEADLINE_EXCEEDED: their
+  // hosts did not answer in time.
   virtual bool Finished(uint32_t micro_batch, absl::Status* status) = 0;
 
   virtual DispatchResult Result(uint32_t micro_batch) = 0;

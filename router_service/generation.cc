@@ -17,6 +17,7 @@ Generation::Generation(GenerateParameters parameters, std::span<const int64_t> m
                          parameters_.generated.end());
   // Every row of the prompt is wanted, so none may come from the cache.
   sequence.share_prefix = parameters_.prompt_logprobs < 0;
+  name = parameters_.request_id;
   deadline = parameters_.deadline;
   end_tokens_ = parameters_.stop_tokens;
   if (!parameters_.ignore_end_tokens) {

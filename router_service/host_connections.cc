@@ -1,5 +1,6 @@
 #include "router_service/host_connections.h"
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -9,8 +10,11 @@
 namespace switchyard::router {
 namespace {
 
-// Between attempts to reach a host. A restarted host should be back within two seconds.
+// Between attempts to reach a host: the first, and the longest that it doubles to. A restarted host
+// is a new incarnation and is tried at once.
 constexpr Duration kRetryPause = std::chrono::milliseconds(100);
+constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
+constexpr int kMostDoublings = 5;
 
 uint64_t RandomNonce() {
   std::random_device device;
@@ -26,32 +30,22 @@ HostConnections::HostConnections(ChannelRequester request_channel, transport::Sl
       layout_(layout),
       clock_(clock),
       in_use_(std::move(in_use)),
-      wake_(std::move(wake)),
-      connector_([this] { RunConnector(); }) {}
+      wake_(std::move(wake)) {}
 
 HostConnections::~HostConnections() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  request_added_.notify_all();
-  connector_.join();
+  for (auto& [nonce, call] : calls_) call.join();
 }
 
-void HostConnections::RunConnector() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    request_added_.wait(lock, [this] { return stopping_ || !requests_.empty(); });
-    if (stopping_) return;
-    const Request request = std::move(requests_.front());
-    requests_.pop_front();
-    lock.unlock();
-    Answer answer{request.host.id(), request.nonce,
-                  request_channel_(request.host, request.router, layout_, request.nonce)};
-    lock.lock();
-    answers_.push_back(std::move(answer));
-    wake_();
-  }
+void HostConnections::Request(const Connection& connection) {
+  calls_[connection.nonce] = std::thread(
+      [this, host = connection.host, nonce = connection.nonce, router = transport_->address()] {
+        Answer answer{host.id(), nonce, request_channel_(host, router, layout_, nonce)};
+        {
+          std::lock_guard lock(mutex_);
+          answers_.push_back(std::move(answer));
+        }
+        wake_();
+      });
 }
 
 void HostConnections::SetTransport(transport::Transport* transport) {
@@ -94,6 +88,7 @@ void HostConnections::DropLeaving() {
 
 void HostConnections::Drop(Connection& connection) {
   if (connection.stage == Stage::kOpen) lost_.push_back(connection.host.id());
+  if (connection.channel != nullptr) rejected_before_ += connection.channel->rejected_frames();
   connection.channel.reset();
   connection.stage = Stage::kIdle;
   connection.next_attempt = {};
@@ -101,7 +96,9 @@ void HostConnections::Drop(Connection& connection) {
 
 void HostConnections::RetryLater(Connection& connection) {
   Drop(connection);
-  connection.next_attempt = clock_.Now() + kRetryPause;
+  const Duration pause = kRetryPause * (1 << std::min(connection.failures, kMostDoublings));
+  connection.next_attempt = clock_.Now() + std::min(pause, kLongestRetryPause);
+  ++connection.failures;
 }
 
 bool HostConnections::Poll(std::vector<uint64_t>& lost) {
@@ -119,11 +116,7 @@ void HostConnections::StartRequests() {
     if (connection.stage != Stage::kIdle || now < connection.next_attempt) continue;
     connection.stage = Stage::kRequesting;
     connection.nonce = RandomNonce();
-    {
-      std::lock_guard lock(mutex_);
-      requests_.push_back({connection.host, transport_->address(), connection.nonce});
-    }
-    request_added_.notify_one();
+    Request(connection);
   }
 }
 
@@ -134,24 +127,32 @@ bool HostConnections::TakeAnswers() {
     answers.swap(answers_);
   }
   for (Answer& answer : answers) {
+    calls_.extract(answer.nonce).mapped().join();
     const auto found = connections_.find(answer.member);
     // An answer to an attempt that was given up meanwhile.
     if (found == connections_.end() || found->second.nonce != answer.nonce) continue;
-    Connection& connection = found->second;
-    if (connection.stage != Stage::kRequesting) continue;
-    auto channel = answer.host.ok()
-                       ? transport_->Open(*answer.host, layout_, answer.nonce)
-                       : absl::StatusOr<std::unique_ptr<transport::Channel>>(answer.host.status());
-    if (!channel.ok()) {
-      LogWarning() << "no channel to " << connection.host.name() << ": "
-                   << channel.status().message();
-      RetryLater(connection);
-      continue;
-    }
-    connection.channel = *std::move(channel);
-    connection.stage = Stage::kOpening;
+    if (found->second.stage == Stage::kRequesting) Take(found->second, std::move(answer));
   }
   return !answers.empty();
+}
+
+void HostConnections::Take(Connection& connection, Answer answer) {
+  if (answer.host.ok() && (answer.host->member != connection.host.id() ||
+                           answer.host->incarnation != connection.host.incarnation())) {
+    answer.host = absl::UnavailableError(
+        absl::StrCat("member ", answer.host->member, " incarnation ", answer.host->incarnation,
+                     " answered, which is not the one of the placement"));
+  }
+  auto channel = answer.host.ok()
+                     ? transport_->Open(*answer.host, layout_, answer.nonce)
+                     : absl::StatusOr<std::unique_ptr<transport::Channel>>(answer.host.status());
+  if (!channel.ok()) {
+    LogWarning() << "no channel to " << connection.host.name() << ": "
+                 << channel.status().message();
+    return RetryLater(connection);
+  }
+  connection.channel = *std::move(channel);
+  connection.stage = Stage::kOpening;
 }
 
 bool HostConnections::CheckChannels() {
@@ -165,6 +166,7 @@ bool HostConnections::CheckChannels() {
       changed = true;
     } else if (state == transport::ChannelState::kOpen && connection.stage == Stage::kOpening) {
       connection.stage = Stage::kOpen;
+      connection.failures = 0;
       LogInfo() << "channel to " << connection.host.name() << " over "
                 << connection.channel->lane();
       changed = true;
@@ -177,6 +179,14 @@ transport::Channel* HostConnections::Find(uint64_t member) const {
   const auto found = connections_.find(member);
   if (found == connections_.end() || found->second.stage != Stage::kOpen) return nullptr;
   return found->second.channel.get();
+}
+
+uint64_t HostConnections::rejected_frames() const {
+  uint64_t rejected = rejected_before_;
+  for (const auto& [member, connection] : connections_) {
+    if (connection.channel != nullptr) rejected += connection.channel->rejected_frames();
+  }
+  return rejected;
 }
 
 std::string HostConnections::NameOf(uint64_t member) const {

@@ -1,12 +1,12 @@
 #pragma once
 
 // Keeps a data channel open to every expert host of the current placement: asks the host over gRPC
-// from a thread of its own, opens this side on the engine's thread, tries again with a pause when a
-// host cannot be reached or a channel is lost.
+// from a thread for each call, so that one that does not answer holds up nobody else, opens this
+// side on the engine's thread, and tries again, ever more seldom, when a host cannot be reached or
+// a channel is lost.
 //
-// Threads: the engine's thread calls everything; `wake` is called from the connecting thread.
+// Threads: the engine's thread calls everything; `wake` is called from the calling threads.
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -50,6 +50,9 @@ class HostConnections {
   // are gone since the last call, for whatever reason. True when a channel opened or was lost.
   bool Poll(std::vector<uint64_t>& lost);
 
+  // By the transport, over all channels so far.
+  uint64_t rejected_frames() const;
+
   // nullptr unless the channel to this member is open.
   transport::Channel* Find(uint64_t member) const;
 
@@ -71,13 +74,9 @@ class HostConnections {
     Stage stage = Stage::kIdle;
     uint64_t nonce = 0;
     TimePoint next_attempt{};
+    int failures = 0;      // attempts since a channel was open
     bool leaving = false;  // not among the hosts any more, but in use
     std::unique_ptr<transport::Channel> channel;
-  };
-  struct Request {
-    v1::Member host;
-    transport::PeerAddress router;
-    uint64_t nonce = 0;
   };
   struct Answer {
     uint64_t member = 0;
@@ -85,11 +84,12 @@ class HostConnections {
     absl::StatusOr<transport::PeerAddress> host;
   };
 
-  void RunConnector();
+  void Request(const Connection& connection);
   void StartRequests();
   bool TakeAnswers();
   bool CheckChannels();
   void DropLeaving();
+  void Take(Connection& connection, Answer answer);
   void Drop(Connection& connection);
   void RetryLater(Connection& connection);
 
@@ -102,13 +102,11 @@ class HostConnections {
   transport::Transport* transport_ = nullptr;
   std::map<uint64_t, Connection> connections_;
   std::vector<uint64_t> lost_;
+  uint64_t rejected_before_ = 0;  // on channels that are gone
 
+  std::map<uint64_t, std::thread> calls_;  // by nonce; each ends with an answer
   std::mutex mutex_;
-  std::condition_variable request_added_;
-  std::deque<Request> requests_;
   std::deque<Answer> answers_;
-  bool stopping_ = false;
-  std::thread connector_;
 };
 
 }  // namespace switchyard::router

@@ -4,9 +4,18 @@ namespace switchyard::router {
 namespace {
 
 kernels::KvLayout LayoutOf(const model::LayerSpec& layer, kernels::NumericsClass numerics) {
+  const model::AttentionSpec& attention = layer.attention;
+  if (attention.kind == model::AttentionKind::kMla) {
+    return {.type = kernels::WireType(numerics),
+            .kv_heads = 1,
+            .head_dim = attention.mla.cache_width(),
+            .value_dim = attention.mla.kv_lora_rank,
+            .values_in_keys = true};
+  }
   return {.type = kernels::WireType(numerics),
-          .kv_heads = layer.attention.kv_heads,
-          .head_dim = layer.attention.head_dim};
+          .kv_heads = attention.kv_heads,
+          .head_dim = attention.head_dim,
+          .value_dim = attention.value_dim};
 }
 
 }  // namespace

@@ -6,15 +6,26 @@
 
 namespace switchyard::router {
 
+int64_t QkvWidth(const model::AttentionSpec& spec) {
+  const int64_t cached = spec.kind == model::AttentionKind::kMla
+                             ? spec.mla.cache_width()
+                             : spec.kv_heads * (spec.head_dim + spec.value_dim);
+  return spec.heads * spec.head_dim + cached;
+}
+
+int64_t AttendedWidth(const model::AttentionSpec& spec) {
+  const bool latent = spec.kind == model::AttentionKind::kMla;
+  return spec.heads * (latent ? spec.mla.kv_lora_rank : spec.value_dim);
+}
+
 MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics,
                        uint32_t index, int64_t max_rows)
     : index_(index), max_rows_(max_rows), failed_(max_rows), router_failed_(max_rows) {
   int64_t qkv_width = 0, attended_width = 0, experts = 0, routing_size = 0;
   for (const model::LayerSpec& layer : spec.layers) {
     const model::AttentionSpec& attention = layer.attention;
-    attended_width = std::max(attended_width, attention.heads * attention.head_dim);
-    qkv_width =
-        std::max(qkv_width, (attention.heads + 2 * attention.kv_heads) * attention.head_dim);
+    attended_width = std::max(attended_width, AttendedWidth(attention));
+    qkv_width = std::max(qkv_width, QkvWidth(attention));
     routing_offset_.push_back(routing_size);
     if (layer.ffn.router) {
       experts = std::max(experts, layer.ffn.router->experts);
@@ -37,7 +48,7 @@ MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass nume
 }
 
 void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase phase,
-                        TimePoint deadline) {
+                        Duration expert_timeout) {
   tokens_.clear();
   positions_.clear();
   sequences_.clear();
@@ -53,7 +64,7 @@ void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase 
   CHECK(rows_ > 0 && rows_ <= max_rows_) << rows_ << " rows in a micro-batch of " << max_rows_;
   std::fill_n(failed_.begin(), rows_, uint8_t{0});
   phase_ = phase;
-  deadline_ = deadline;
+  expert_timeout_ = expert_timeout;
 }
 
 }  // namespace switchyard::router

@@ -16,6 +16,10 @@
 
 namespace switchyard::router {
 
+// Floats of a row of MicroBatch::qkv(), and elements of one of attended().
+int64_t QkvWidth(const model::AttentionSpec& spec);
+int64_t AttendedWidth(const model::AttentionSpec& spec);
+
 // Consecutive positions of one sequence.
 struct SequenceChunk {
   const int32_t* tokens = nullptr;  // ids of the rows, each in the vocabulary
@@ -32,20 +36,22 @@ class MicroBatch {
              int64_t max_rows);
 
   // Takes up new work, at most max_rows rows. The chunks' pointers must stay valid until it is
-  // done. `deadline`: by when each layer's experts must be back.
-  void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase, TimePoint deadline);
+  // done. `expert_timeout`: how long the experts of each layer may stay away.
+  void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase,
+              Duration expert_timeout);
 
   uint32_t index() const { return index_; }
   int64_t rows() const { return rows_; }
   int64_t max_rows() const { return max_rows_; }
   transport::Phase phase() const { return phase_; }
-  TimePoint deadline() const { return deadline_; }
+  Duration expert_timeout() const { return expert_timeout_; }
   std::span<const int32_t> tokens() const { return tokens_; }
   std::span<const int64_t> positions() const { return positions_; }
   std::span<const kernels::AttentionSequence> sequences() const { return sequences_; }
 
-  // A row fails when a layer's router has no answer for it (its logits are not numbers). What it
-  // computes from there on is meaningless; other rows are untouched.
+  // A row fails when a layer's router has no answer for it (its logits are not numbers) or one of
+  // its experts none (its output is not finite). What it computes from there on is meaningless;
+  // other rows are untouched.
   bool RowFailed(int64_t row) const { return failed_[row] != 0; }
   void MarkFailed(int64_t row) { failed_[row] = 1; }
 
@@ -58,7 +64,7 @@ class MicroBatch {
   float* hidden() { return hidden_.As<float>(); }        // the residual stream
   float* normed() { return normed_.As<float>(); }        // the router's input
   void* wire_normed() { return wire_normed_.data(); }    // what projections and experts read
-  float* qkv() { return qkv_.As<float>(); }              // heads of q, then k, then v
+  float* qkv() { return qkv_.As<float>(); }              // heads of q, then what is cached
   void* attended() { return attended_.data(); }          // wire; attention's output
   float* projected() { return projected_.As<float>(); }  // fp32 output before the residual sum
   float* router_logits() { return router_logits_.As<float>(); }
@@ -72,7 +78,7 @@ class MicroBatch {
   int64_t max_rows_;
   int64_t rows_ = 0;
   transport::Phase phase_ = transport::Phase::kDecode;
-  TimePoint deadline_{};
+  Duration expert_timeout_{};
   std::vector<int32_t> tokens_;
   std::vector<int64_t> positions_;
   std::vector<kernels::AttentionSequence> sequences_;

@@ -91,7 +91,7 @@ class Model {
                         .pages = part.sequence->pages.data()});
     }
     MicroBatch& batch = pipeline_->batch(index);
-    batch.Assign(chunks, transport::Phase::kPrefill, TimePoint::max());
+    batch.Assign(chunks, transport::Phase::kPrefill, std::chrono::hours(1));
     BatchProgress progress = pipeline_->Start(index);
     while (progress != BatchProgress::kDone) {
       auto next = pipeline_->Advance(index);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -12,7 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "router_service/dispatch_frame.h"
 #include "router_service/layer_in_flight.h"
+#include "router_service/owner_choice.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
 
@@ -24,12 +24,16 @@ using transport::Direction;
 using transport::FrameHeader;
 using transport::Refusal;
 
-// A host that refused an assignment is not asked again for this long, unless a new epoch comes.
+// A host that does not hold an expert is not asked again for this long, unless a new epoch comes.
 constexpr Duration kRefusalPause = std::chrono::milliseconds(20);
-// The wait for an answer doubles with each attempt, at most this often.
+// The wait for an answer doubles each time that it was in vain, at most this often.
 constexpr uint32_t kMostDoublings = 3;
 // The longest sleep while assignments wait for credits, owners or connections.
 constexpr Duration kPendingPause = std::chrono::milliseconds(2);
+// Between attempts to make a transport.
+constexpr Duration kTransportPause = std::chrono::milliseconds(100);
+// How often the reported state is refreshed.
+constexpr Duration kNotePeriod = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -38,6 +42,7 @@ struct RemoteDispatcher::State {
       : options(std::move(opts)),
         row_bytes(options.hidden * static_cast<uint32_t>(SizeOf(WireType(options.numerics)))),
         incarnation(options.incarnation),
+        owners([this](uint64_t member) { return connections.Find(member) != nullptr; }),
         connections(
             options.request_channel, Layout(), *options.clock,
             [this](uint64_t member) { return Awaits(member); }, [this] { Wake(); }) {}
@@ -56,18 +61,21 @@ struct RemoteDispatcher::State {
   }
   void Wake();
   void TakeOrders();
+  void TakeIncarnation(uint64_t stranger);
+  void TakePlacement(std::shared_ptr<const runtime::PlacementView> next);
+  void LoseHosts();
+  void Resend(LayerInFlight& layer);
+  void NoteOldestEpoch();
   void ReceiveAll();
   void Receive(uint64_t member, const transport::ReceivedFrame& frame);
-  void TakeRefusal(LayerInFlight& layer, uint64_t member, const FrameHeader& header);
+  bool TakeRefusal(LayerInFlight& layer, uint64_t member, const FrameHeader& header);
+  void GiveUpOn(LayerInFlight& layer, uint64_t member, const FrameHeader& header);
   void SendPending(LayerInFlight& layer);
-  void ChooseOwners(const LayerInFlight& layer);
   bool SendTo(LayerInFlight& layer, uint64_t member, std::span<const AssignmentIndex> assignments);
   FrameHeader DispatchHeader(const LayerInFlight& layer, uint32_t part) const;
   void CheckDeadline(LayerInFlight& layer);
-  bool Reachable(uint32_t layer, uint32_t expert) const;
   absl::Status WhyPending(const LayerInFlight& layer, const std::string& what) const;
-  bool EveryExpertReachable() const;
-  void ForgetRefusals();
+  void CountRedispatched(uint64_t assignments);
   void NoteState();
 
   const RemoteDispatcherOptions options;
@@ -76,13 +84,13 @@ struct RemoteDispatcher::State {
   // Owned by the engine's thread.
   uint64_t incarnation = 0;
   std::unique_ptr<transport::Transport> transport;
-  std::shared_ptr<const runtime::PlacementView> placement;
+  OwnerChoice owners;
   std::array<LayerInFlight, kMicroBatches> layers;
   uint64_t next_batch = 1;
   std::vector<uint64_t> lost_members;
-  std::map<uint64_t, TimePoint> refused_until;  // by member
-  // Reused by SendPending: what goes to each host.
-  std::map<uint64_t, std::vector<AssignmentIndex>> by_host;
+  std::set<uint64_t> late_members;  // reused
+  TimePoint next_transport{};       // not tried again before
+  TimePoint next_note{};
 
   mutable std::mutex mutex;
   std::shared_ptr<const runtime::PlacementView> new_placement;
@@ -118,8 +126,10 @@ RemoteDispatcher::~RemoteDispatcher() {
 
 void RemoteDispatcher::Begin(const DispatchRequest& request) {
   LayerInFlight& layer = state_->layers[request.micro_batch];
-  const uint64_t epoch = state_->placement == nullptr ? 0 : state_->placement->epoch();
-  layer.Start(request, state_->next_batch++, epoch, state_->options.top_k, state_->row_bytes);
+  const runtime::PlacementView* const placement = state_->owners.placement();
+  layer.Start(request, state_->options.clock->Now() + request.timeout, state_->next_batch++,
+              placement == nullptr ? 0 : placement->epoch(), state_->options.top_k,
+              state_->row_bytes);
   state_->SendPending(layer);
 }
 
@@ -142,10 +152,13 @@ void RemoteDispatcher::Abandon(uint32_t micro_batch) {
 void RemoteDispatcher::Wait(TimePoint deadline) {
   for (const LayerInFlight& layer : state_->layers) {
     if (!layer.active()) continue;
-    deadline = std::min(deadline, layer.request().deadline);
+    deadline = std::min(deadline, layer.deadline());
     if (!layer.pending().empty()) {
       deadline = std::min(deadline, state_->options.clock->Now() + kPendingPause);
     }
+  }
+  if (state_->next_transport > state_->options.clock->Now()) {
+    deadline = std::min(deadline, state_->next_transport);
   }
   state_->transport->Wait(deadline);
   Poll();
@@ -153,34 +166,22 @@ void RemoteDispatcher::Wait(TimePoint deadline) {
 
 void RemoteDispatcher::Poll() {
   State& state = *state_;
-  state.TakeOrders();
+  // Before the orders: it takes up a Wake, and what that announced must be seen before the next
+  // Wait.
   state.transport->Progress();
+  state.TakeOrders();
   state.ReceiveAll();
   const bool changed = state.connections.Poll(state.lost_members);
-  for (const uint64_t member : state.lost_members) {
-    uint64_t moved = 0;
-    for (LayerInFlight& layer : state.layers) moved += layer.LoseMember(member);
-    std::lock_guard lock(state.mutex);
-    ++state.counters.hosts_lost;
-    state.counters.redispatched_assignments += moved;
-  }
-  state.ForgetRefusals();
+  state.LoseHosts();
+  state.owners.EndPauses(state.options.clock->Now());
   for (LayerInFlight& layer : state.layers) {
     if (!layer.active()) continue;
-    const uint64_t resent = layer.ResendOverdue(state.options.clock->Now());
-    if (resent > 0) {
-      std::lock_guard lock(state.mutex);
-      state.counters.redispatched_assignments += resent;
-    }
+    state.Resend(layer);
     state.SendPending(layer);
     state.CheckDeadline(layer);
   }
-  if (changed) state.NoteState();
-  uint64_t oldest = state.placement == nullptr ? 0 : state.placement->epoch();
-  for (const LayerInFlight& layer : state.layers) {
-    if (layer.active()) oldest = std::min(oldest, layer.epoch());
-  }
-  state.oldest_epoch.store(oldest);
+  if (changed || state.options.clock->Now() >= state.next_note) state.NoteState();
+  state.NoteOldestEpoch();
 }
 
 void RemoteDispatcher::Wake() { state_->Wake(); }
@@ -221,31 +222,67 @@ void RemoteDispatcher::State::TakeOrders() {
   {
     std::lock_guard lock(mutex);
     next = std::exchange(new_placement, nullptr);
-    stranger = std::exchange(new_incarnation, std::nullopt);
-  }
-  if (stranger.has_value()) {
-    auto fresh = options.transport(*stranger);
-    if (!fresh.ok()) {
-      LogError() << "no transport under a new incarnation, trying again: "
-                 << fresh.status().message();
-      std::lock_guard lock(mutex);
-      new_incarnation = stranger;
-      return;
+    if (options.clock->Now() >= next_transport) {
+      stranger = std::exchange(new_incarnation, std::nullopt);
     }
-    connections.SetTransport(fresh->get());
-    for (LayerInFlight& layer : layers) layer.LoseAll();
-    incarnation = *stranger;
+  }
+  if (stranger.has_value()) TakeIncarnation(*stranger);
+  if (next != nullptr) TakePlacement(std::move(next));
+}
+
+void RemoteDispatcher::State::TakeIncarnation(uint64_t stranger) {
+  auto fresh = options.transport(stranger);
+  if (!fresh.ok()) {
+    LogError() << "no transport under a new incarnation, trying again: "
+               << fresh.status().message();
+    next_transport = options.clock->Now() + kTransportPause;
     std::lock_guard lock(mutex);
-    transport = *std::move(fresh);
-    wake_target = transport.get();
+    if (!new_incarnation.has_value()) new_incarnation = stranger;  // else it is a later one
+    return;
   }
-  if (next != nullptr) {
-    placement = std::move(next);
-    refused_until.clear();
-    const auto& hosts = placement->hosts();
-    connections.SetHosts({hosts.begin(), hosts.end()});
-    NoteState();
+  connections.SetTransport(fresh->get());
+  for (LayerInFlight& layer : layers) layer.LoseAll();
+  incarnation = stranger;
+  std::lock_guard lock(mutex);
+  transport = *std::move(fresh);
+  wake_target = transport.get();
+}
+
+void RemoteDispatcher::State::TakePlacement(std::shared_ptr<const runtime::PlacementView> next) {
+  const auto& hosts = next->hosts();
+  connections.SetHosts({hosts.begin(), hosts.end()});
+  owners.SetPlacement(std::move(next));
+  NoteState();
+}
+
+void RemoteDispatcher::State::LoseHosts() {
+  for (const uint64_t member : lost_members) {
+    owners.Trust(member);  // should it come back
+    for (LayerInFlight& layer : layers) CountRedispatched(layer.LoseMember(member));
+    std::lock_guard lock(mutex);
+    ++counters.hosts_lost;
   }
+}
+
+// A host that did not answer in time may be stuck, so the frame goes to another one if it can.
+void RemoteDispatcher::State::Resend(LayerInFlight& layer) {
+  late_members.clear();
+  CountRedispatched(layer.ResendOverdue(options.clock->Now(), late_members));
+  for (const uint64_t member : late_members) owners.Avoid(member);
+}
+
+void RemoteDispatcher::State::CountRedispatched(uint64_t assignments) {
+  if (assignments == 0) return;
+  std::lock_guard lock(mutex);
+  counters.redispatched_assignments += assignments;
+}
+
+void RemoteDispatcher::State::NoteOldestEpoch() {
+  uint64_t oldest = owners.placement() == nullptr ? 0 : owners.placement()->epoch();
+  for (const LayerInFlight& layer : layers) {
+    if (layer.active()) oldest = std::min(oldest, layer.epoch());
+  }
+  oldest_epoch.store(oldest);
 }
 
 void RemoteDispatcher::State::ReceiveAll() {
@@ -261,11 +298,11 @@ void RemoteDispatcher::State::Receive(uint64_t member, const transport::Received
     LayerInFlight& layer = layers[header.micro_batch];
     if (layer.active() && layer.batch() == header.batch && layer.request().layer == header.layer) {
       if (header.direction == Direction::kRefusal) {
-        TakeRefusal(layer, member, header);
-        return;
+        counts = TakeRefusal(layer, member, header);
+      } else if (header.direction == Direction::kCombine && header.row_bytes == row_bytes) {
+        counts = layer.TakeRows(member, header.attempt, header.part, frame.payload());
+        if (counts) owners.Trust(member);
       }
-      counts = header.direction == Direction::kCombine && header.row_bytes == row_bytes &&
-               layer.TakeRows(member, header.attempt, header.part, frame.payload());
     }
   }
   if (counts) return;
@@ -273,48 +310,40 @@ void RemoteDispatcher::State::Receive(uint64_t member, const transport::Received
   ++counters.stale_frames;
 }
 
-void RemoteDispatcher::State::TakeRefusal(LayerInFlight& layer, uint64_t member,
+// False when it refuses nothing that is outstanding.
+bool RemoteDispatcher::State::TakeRefusal(LayerInFlight& layer, uint64_t member,
                                           const FrameHeader& header) {
-  if (header.refusal == Refusal::kWrongModel || header.refusal == Refusal::kMalformed) {
-    layer.Finish(absl::InternalError(absl::StrCat(
-        connections.NameOf(member), " refused a dispatch of layer ", header.layer,
-        header.refusal == Refusal::kMalformed ? " as malformed" : " as of another model")));
-    return;
-  }
   const uint64_t before = layer.pending().size();
-  if (!layer.TakeRefusal(member, header.attempt, header.part)) return;
-  refused_until[member] = options.clock->Now() + kRefusalPause;
-  std::lock_guard lock(mutex);
-  counters.redispatched_assignments += layer.pending().size() - before;
-}
-
-void RemoteDispatcher::State::ForgetRefusals() {
-  if (refused_until.empty()) return;
-  const TimePoint now = options.clock->Now();
-  std::erase_if(refused_until, [now](const auto& entry) { return entry.second <= now; });
-}
-
-void RemoteDispatcher::State::ChooseOwners(const LayerInFlight& layer) {
-  for (auto& [member, assignments] : by_host) assignments.clear();
-  for (const AssignmentIndex index : layer.pending()) {
-    std::vector<AssignmentIndex>* best = nullptr;
-    for (const uint32_t host : placement->Owners(layer.request().layer, layer.ExpertOf(index))) {
-      const uint64_t member = placement->hosts()[static_cast<int>(host)].id();
-      if (connections.Find(member) == nullptr || refused_until.contains(member)) continue;
-      std::vector<AssignmentIndex>& assignments = by_host[member];
-      if (best == nullptr || assignments.size() < best->size()) best = &assignments;
-    }
-    if (best != nullptr) best->push_back(index);
+  const bool outstanding = header.refusal == Refusal::kNotFinite
+                               ? layer.TakeNotFinite(member, header.attempt, header.part)
+                               : layer.TakeRefusal(member, header.attempt, header.part);
+  if (!outstanding) return false;
+  CountRedispatched(layer.pending().size() - before);
+  if (header.refusal == Refusal::kNotOwned) {
+    owners.Pause(member, options.clock->Now() + kRefusalPause);
+  } else if (header.refusal == Refusal::kWrongModel || header.refusal == Refusal::kMalformed) {
+    GiveUpOn(layer, member, header);
   }
+  return true;
+}
+
+// Asking this host again would not help, but another owner may be sound.
+void RemoteDispatcher::State::GiveUpOn(LayerInFlight& layer, uint64_t member,
+                                       const FrameHeader& header) {
+  owners.Avoid(member);
+  layer.Exclude(member);
+  if (!owners.EveryOwnerExcluded(layer)) return;
+  layer.Finish(absl::InternalError(absl::StrCat(
+      connections.NameOf(member), " refused a dispatch of layer ", header.layer,
+      header.refusal == Refusal::kMalformed ? " as malformed" : " as of another model")));
 }
 
 void RemoteDispatcher::State::SendPending(LayerInFlight& layer) {
-  if (layer.pending().empty() || placement == nullptr) return;
-  ChooseOwners(layer);
-  for (const auto& [member, assignments] : by_host) {
+  if (layer.pending().empty()) return;
+  for (const auto& [member, assignments] : owners.Choose(layer)) {
     std::span<const AssignmentIndex> left = assignments;
     while (!left.empty()) {
-      const size_t count = std::min<size_t>(left.size(), options.slot_assignments);
+      const size_t count = FrameLength(layer, left, options.slot_assignments);
       if (!SendTo(layer, member, left.first(count))) break;
       left = left.subspan(count);
     }
@@ -328,30 +357,14 @@ bool RemoteDispatcher::State::SendTo(LayerInFlight& layer, uint64_t member,
   auto slot = channel == nullptr ? nullptr : channel->TryAcquire();
   if (slot == nullptr) return false;
   FrameHeader header = DispatchHeader(layer, layer.NextPart());
-  std::byte* payload = slot->payload().data();
-  uint32_t last_row = 0;
-  for (size_t i = 0; i < assignments.size(); ++i) {
-    const uint32_t row = layer.RowOf(assignments[i]);
-    if (i == 0 || row != last_row) {
-      std::memcpy(payload + size_t{header.rows} * row_bytes,
-                  layer.request().activations + size_t{row} * row_bytes, row_bytes);
-      ++header.rows;
-      last_row = row;
-    }
-    const transport::Assignment assignment = {header.rows - 1, layer.ExpertOf(assignments[i]),
-                                              layer.request().weights[assignments[i]]};
-    transport::EncodeAssignments(
-        {&assignment, 1},
-        slot->metadata().subspan(i * transport::kAssignmentBytes, transport::kAssignmentBytes));
-  }
-  header.metadata_bytes = static_cast<uint32_t>(assignments.size() * transport::kAssignmentBytes);
+  FillFrame(layer, assignments, row_bytes, *slot, header);
   if (const absl::Status sent = channel->Send(std::move(slot), header); !sent.ok()) {
     LogWarning() << "dispatch to " << connections.NameOf(member) << ": " << sent.message();
     return false;
   }
   layer.SetSent(member, header.part,
                 options.clock->Now() +
-                    options.resend_after * (1 << std::min(layer.attempt(), kMostDoublings)),
+                    options.resend_after * (1 << std::min(layer.overdue_resends(), kMostDoublings)),
                 assignments);
   std::lock_guard lock(mutex);
   ++counters.frames;
@@ -360,7 +373,7 @@ bool RemoteDispatcher::State::SendTo(LayerInFlight& layer, uint64_t member,
 
 FrameHeader RemoteDispatcher::State::DispatchHeader(const LayerInFlight& layer,
                                                     uint32_t part) const {
-  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(layer.request().deadline -
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(layer.deadline() -
                                                                           options.clock->Now());
   FrameHeader header;
   header.model_digest = options.model_digest;
@@ -376,15 +389,14 @@ FrameHeader RemoteDispatcher::State::DispatchHeader(const LayerInFlight& layer,
   header.micro_batch = layer.request().micro_batch;
   header.attempt = layer.attempt();
   header.part = part;
-  header.epoch = placement->epoch();
+  header.epoch = owners.placement()->epoch();
   header.time_left_us = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 0, UINT32_MAX));
-  header.row_bytes = row_bytes;
   return header;
 }
 
 void RemoteDispatcher::State::CheckDeadline(LayerInFlight& layer) {
   if (!layer.active() || layer.complete()) return;
-  if (options.clock->Now() < layer.request().deadline) return;
+  if (options.clock->Now() < layer.deadline()) return;
   const std::string what = absl::StrCat(
       "layer ", layer.request().layer, ", batch ", layer.batch(), ": ", layer.missing(), " of ",
       layer.request().rows * options.top_k, " expert rows missing at the deadline; ");
@@ -394,22 +406,10 @@ void RemoteDispatcher::State::CheckDeadline(LayerInFlight& layer) {
                    : WhyPending(layer, what));
 }
 
-bool RemoteDispatcher::State::Reachable(uint32_t layer, uint32_t expert) const {
-  if (placement == nullptr) return false;
-  const auto owners = placement->Owners(layer, expert);
-  return std::any_of(owners.begin(), owners.end(), [this](uint32_t host) {
-    return connections.Find(placement->hosts()[static_cast<int>(host)].id()) != nullptr;
-  });
-}
-
 // Why assignments could not even be sent.
 absl::Status RemoteDispatcher::State::WhyPending(const LayerInFlight& layer,
                                                  const std::string& what) const {
-  std::set<uint32_t> orphans;
-  for (const AssignmentIndex index : layer.pending()) {
-    const uint32_t expert = layer.ExpertOf(index);
-    if (!Reachable(layer.request().layer, expert)) orphans.insert(expert);
-  }
+  const std::set<uint32_t> orphans = owners.Orphans(layer);
   if (orphans.empty()) {
     return absl::DeadlineExceededError(
         absl::StrCat(what, "their hosts have had no free slot; they are overloaded or stuck"));
@@ -418,23 +418,17 @@ absl::Status RemoteDispatcher::State::WhyPending(const LayerInFlight& layer,
       absl::StrCat(what, "no reachable host owns expert ", absl::StrJoin(orphans, " ")));
 }
 
-bool RemoteDispatcher::State::EveryExpertReachable() const {
-  for (const v1::LayerPlacement& layer : placement->placement().layers()) {
-    for (uint32_t expert = 0; expert < placement->ExpertCount(layer.layer()); ++expert) {
-      if (!Reachable(layer.layer(), expert)) return false;
-    }
-  }
-  return true;
-}
-
-// Readiness and lanes, for reports.
+// Readiness, lanes and the transport's counters, for reports.
 void RemoteDispatcher::State::NoteState() {
+  next_note = options.clock->Now() + kNotePeriod;
   std::vector<std::string> lanes;
   connections.ForEachOpen(
       [&](uint64_t, const Channel& channel) { lanes.push_back(channel.lane()); });
-  ready.store(placement != nullptr && EveryExpertReachable());
+  ready.store(owners.Complete());
   std::lock_guard lock(mutex);
   counters.lanes = std::move(lanes);
+  counters.rejected_frames = connections.rejected_frames();
+  counters.late_messages = transport->late_messages();
 }
 
 }  // namespace switchyard::router

@@ -50,6 +50,8 @@ struct DispatchCounters {
   uint64_t redispatched_assignments = 0;
   uint64_t hosts_lost = 0;
   uint64_t stale_frames = 0;       // arrived but not outstanding
+  uint64_t rejected_frames = 0;    // by the transport: damaged, or not what the peer may send
+  uint64_t late_messages = 0;      // for channels that are gone
   std::vector<std::string> lanes;  // one per connected host
 };
 

@@ -4,6 +4,7 @@
 // asks; the engine calls them from its own thread, so they must return at once and not block.
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,6 +14,7 @@
 namespace switchyard::router {
 
 struct GenerateParameters {
+  std::string request_id;  // for the log; may be empty
   std::vector<int32_t> prompt;
   std::vector<int32_t> generated;  // chosen already, here or elsewhere: goes on after these
   kernels::SamplingParameters sampling;

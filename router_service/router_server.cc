@@ -269,6 +269,10 @@ void RouterServer::Impl::ReportStatus(v1::RouterWorkerStatus& status) {
   status.set_generated_tokens(now.generated_tokens);
   status.set_preemptions(now.scheduler.preemptions);
   status.set_redispatched_assignments(dispatch.redispatched_assignments);
+  status.set_rejected_frames(dispatch.rejected_frames);
+  status.set_stale_frames(dispatch.stale_frames);
+  status.set_late_messages(dispatch.late_messages);
+  status.set_hosts_lost(dispatch.hosts_lost);
   status.set_prefix_cache_queries(now.scheduler.prefix_queries);
   status.set_prefix_cache_hits(now.scheduler.prefix_hits);
   if (const auto placement = agent->Latest()) status.set_epoch(placement->epoch());

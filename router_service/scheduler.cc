@@ -75,28 +75,54 @@ void Scheduler::Remove(Sequence& sequence) {
 }
 
 void Scheduler::Admit() {
-  while (!waiting_.empty() && running() < options_.max_running) {
-    Sequence& sequence = *waiting_.front();
-    const int64_t tokens = static_cast<int64_t>(sequence.tokens.size());
-    std::span<const BlockHash> shareable;
-    if (sequence.share_prefix) {
-      ExtendChain(chain_root_, sequence.tokens, sequence.chain);
-      // The last token is always computed: its row gives the next one.
-      shareable = std::span(sequence.chain).first((tokens - 1) / kPagePositions);
+  const auto next = [this] {
+    return std::find_if(waiting_.begin(), waiting_.end(),
+                        [](const Sequence* sequence) { return !sequence->paused; });
+  };
+  for (auto head = next(); head != waiting_.end(); head = next()) {
+    Sequence& sequence = **head;
+    while (!Admit(sequence)) {
+      if (!PreemptPaused()) return;
     }
-    const std::optional<int64_t> shared =
-        cache_.Acquire(shareable, PagesFor(tokens), running(), sequence.pages);
-    if (!shared) return;
-    sequence.published = *shared;
-    sequence.computed = *shared * kPagePositions;
-    if (sequence.cached_tokens < 0) sequence.cached_tokens = sequence.computed;
-    if (sequence.share_prefix) {
-      counters_.prefix_queries += tokens;
-      counters_.prefix_hits += sequence.computed;
-    }
-    running_.push_back(&sequence);
-    waiting_.pop_front();
+    std::erase(waiting_, &sequence);
   }
+}
+
+// False when it does not fit now.
+bool Scheduler::Admit(Sequence& sequence) {
+  if (running() >= options_.max_running) return false;
+  const int64_t tokens = static_cast<int64_t>(sequence.tokens.size());
+  std::span<const BlockHash> shareable;
+  if (sequence.share_prefix) {
+    ExtendChain(chain_root_, sequence.tokens, sequence.chain);
+    // The last token is always computed: its row gives the next one.
+    shareable = std::span(sequence.chain).first((tokens - 1) / kPagePositions);
+  }
+  const std::optional<int64_t> shared =
+      cache_.Acquire(shareable, PagesFor(tokens), running(), sequence.pages);
+  if (!shared) return false;
+  sequence.published = *shared;
+  sequence.computed = *shared * kPagePositions;
+  if (sequence.cached_tokens < 0) sequence.cached_tokens = sequence.computed;
+  if (sequence.share_prefix) {
+    counters_.prefix_queries += tokens;
+    counters_.prefix_hits += sequence.computed;
+  }
+  // One that was paused may be older than some that run.
+  const auto later = std::find_if(running_.begin(), running_.end(),
+                                  [&](const Sequence* other) { return other->id > sequence.id; });
+  running_.insert(later, &sequence);
+  return true;
+}
+
+// Takes the pages of the youngest paused sequence; false when none can be had.
+bool Scheduler::PreemptPaused() {
+  const auto paused = std::find_if(
+      running_.rbegin(), running_.rend(),
+      [](const Sequence* sequence) { return sequence->paused && !sequence->in_flight; });
+  if (paused == running_.rend()) return false;
+  Preempt(**paused);
+  return true;
 }
 
 bool Scheduler::HasWork(Phase phase) const {

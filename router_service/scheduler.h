@@ -9,7 +9,10 @@
 //    share, and one to spare for each sequence that runs.
 //  - When a decoding sequence needs a page and none is free, the youngest gives its pages up and
 //    waits again, ahead of all that arrived later; what it had computed is computed again.
-// Running sequences are therefore always older than waiting ones, and the oldest always progresses.
+//  - A paused sequence that runs gives its pages up as soon as another cannot be admitted, and is
+//    not admitted again before its pause ends: who does not take results holds nobody up.
+// Running sequences are therefore always older than those that wait for pages, and the oldest that
+// is not paused always progresses.
 //
 // Pure policy: no threads, no clock, no input or output. Owns no sequences.
 
@@ -74,6 +77,8 @@ class Scheduler {
 
  private:
   void Admit();
+  bool Admit(Sequence& sequence);
+  bool PreemptPaused();
   bool HasWork(transport::Phase phase) const;
   void PlanDecode(int64_t max_rows, BatchPlan& plan);
   void PlanPrefill(BatchPlan& plan);

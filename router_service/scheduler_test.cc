@@ -238,6 +238,62 @@ TEST_F(SchedulerTest, LeavesPausedSequencesAlone) {
   EXPECT_TRUE(Next());
 }
 
+TEST_F(SchedulerTest, APausedSequenceGivesWayToWhatWouldNotFit) {
+  Start(4, {.prefill_chunk = 20});
+  Sequence& slow = Add(40);   // 3 pages
+  slow.share_prefix = false;  // as an evaluation
+  ASSERT_TRUE(Next());
+  Complete();
+  slow.paused = true;
+  Add(30);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{2, 20}}));
+  EXPECT_EQ(scheduler_->counters().preemptions, 1u);
+  EXPECT_TRUE(slow.pages.empty());
+  EXPECT_EQ(scheduler_->waiting(), 1);
+  Complete();
+  // It comes back, from its beginning, once its pause is over and there is room.
+  slow.paused = false;
+  scheduler_->Remove(*sequences_[1]);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 20}}));
+  EXPECT_EQ(plan_.chunks[0].first_position, 0);
+}
+
+TEST_F(SchedulerTest, APausedSequenceGivesUpItsPlaceAmongTheRunning) {
+  Start(64, {.max_running = 1});
+  Add(20).paused = true;
+  EXPECT_FALSE(Next()) << "what is paused is not admitted";
+  EXPECT_EQ(scheduler_->running(), 0);
+  sequences_[0]->paused = false;
+  ASSERT_TRUE(Next());
+  sequences_[0]->paused = true;
+  Add(1);
+  EXPECT_FALSE(Next(Phase::kPrefill)) << "its rows are still being computed";
+  Complete();
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{2, 1}}));
+}
+
+TEST_F(SchedulerTest, OneThatWasPausedIsOlderThanThoseThatRunAgain) {
+  Start(64, {.max_running = 2, .split_rows = 100});
+  Add(1);
+  Add(1);
+  ASSERT_TRUE(Next());
+  Complete();
+  sequences_[0]->paused = true;
+  Add(1);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{2, 1}, {3, 1}}));
+  Complete();
+  sequences_[0]->paused = false;
+  scheduler_->Remove(*sequences_[2]);
+  ASSERT_TRUE(Next());
+  // Two tokens to compute again make a prompt; the other one decodes beside it.
+  EXPECT_EQ(plan_.chunks[0].sequence->id, plan_.phase == Phase::kPrefill ? 1u : 2u);
+  EXPECT_EQ(scheduler_->running(), 2);
+}
+
 TEST_F(SchedulerTest, DiscardedRowsAreComputedAgain) {
   Start(64);
   Add(20);

@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "kernels/base/bf16.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/expert_ffn/combine.h"
+#include "kernels/layernorm/layernorm.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/positions/positions.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/router/router.h"
 #include "services/base/check.h"
+#include "services/model/router_convention.h"
 
 namespace switchyard::router {
 namespace {
@@ -31,106 +35,107 @@ StageExecutor::StageExecutor(model::StageWeights weights, const model::ModelSpec
                              int64_t kv_pages, kernels::ThreadPool& pool,
                              ExpertDispatcher& dispatcher)
     : spec_(spec),
-      rope_(rope),
-      numerics_(numerics),
       wire_(kernels::WireType(numerics)),
       pool_(pool),
       dispatcher_(dispatcher),
       weights_(std::move(weights)),
       kv_(spec, weights_.first_layer,
-          weights_.first_layer + static_cast<int64_t>(weights_.layers.size()), numerics, kv_pages) {
-  for (const model::LayerSpec& layer : spec.layers) {
-    CHECK(!layer.ffn.router || layer.ffn.router->top_k <= kMaxTopK)
-        << "top_k " << layer.ffn.router->top_k;
+          weights_.first_layer + static_cast<int64_t>(weights_.layers.size()), numerics, kv_pages),
+      attention_(spec, rope, numerics, pool),
+      conventions_(spec.layers.size()) {
+  for (size_t layer = 0; layer < spec.layers.size(); ++layer) {
+    const std::optional<model::RouterSpec>& router = spec.layers[layer].ffn.router;
+    if (!router) continue;
+    const auto convention = model::ConventionOf(*router, true);
+    CHECK(convention.ok()) << convention.status();  // the checkpoint's opening has seen to it
+    conventions_[layer] = *convention;
+  }
+  if (spec.positions == model::PositionKind::kSinusoidal && first_layer() == 0) {
+    sinusoids_ = kernels::SinusoidalPositions(spec.max_positions, spec.hidden);
   }
 }
 
 StageProgress StageExecutor::Enter(MicroBatch& batch) {
-  if (first_layer() == 0) {
-    kernels::Embedding({.table = weights_.embedding.data(),
-                        .type = weights_.embedding_type,
-                        .width = spec_.hidden,
-                        .ids = batch.tokens().data(),
-                        .rows = batch.rows(),
-                        .output = batch.hidden()});
-  }
+  if (first_layer() == 0) Embed(batch);
   return RunFrom(batch, first_layer());
+}
+
+void StageExecutor::Embed(MicroBatch& batch) {
+  kernels::Embedding({.table = weights_.embedding.data(),
+                      .type = weights_.embedding_type,
+                      .width = spec_.hidden,
+                      .ids = batch.tokens().data(),
+                      .rows = batch.rows(),
+                      .output = batch.hidden()});
+  const bool learned = spec_.positions == model::PositionKind::kLearned;
+  if (!learned && spec_.positions != model::PositionKind::kSinusoidal) return;
+  kernels::AddPositions({.table = learned ? weights_.positions.data() : sinusoids_.data(),
+                         .width = spec_.hidden,
+                         .positions = batch.positions().data(),
+                         .rows = batch.rows(),
+                         .output = batch.hidden()});
 }
 
 StageProgress StageExecutor::Resume(MicroBatch& batch) {
   AddExperts(batch);
+  EndLayer(batch, batch.layer);
   return RunFrom(batch, batch.layer + 1);
 }
 
 StageProgress StageExecutor::RunFrom(MicroBatch& batch, int64_t layer) {
   for (; layer < last_layer(); ++layer) {
     Attend(batch, layer);
+    PrepareFfn(batch, layer);
     if (!spec_.layers[layer].ffn.router) {
-      RunDense(batch, layer);
+      RunDense(batch, LayerWeights(layer).dense);
+      AddProjected(batch);
     } else if (Dispatch(batch, layer)) {
       return StageProgress::kExpertsAway;
     }
+    EndLayer(batch, layer);
   }
   return StageProgress::kDone;
 }
 
+const model::RouterLayerWeights& StageExecutor::LayerWeights(int64_t layer) const {
+  return weights_.layers[layer - first_layer()];
+}
+
 void StageExecutor::Attend(MicroBatch& batch, int64_t layer) {
-  const model::AttentionWeights& weights = weights_.layers[layer - first_layer()].attention;
-  const model::AttentionSpec& spec = spec_.layers[layer].attention;
-  const int64_t q_width = spec.heads * spec.head_dim;
-  const int64_t kv_width = spec.kv_heads * spec.head_dim;
-  const int64_t stride = q_width + 2 * kv_width;
-  Normalize(batch.hidden(), weights.norm, batch.rows(), wire_, batch.wire_normed());
-  Project(batch, weights, spec);
-
-  const kernels::KvLayout& layout = kv_.layout(layer - first_layer());
-  void* const cache = kv_.layer(layer - first_layer());
-  kernels::StoreKv({.layout = layout,
-                    .cache = cache,
-                    .sequences = batch.sequences(),
-                    .k = batch.qkv() + q_width,
-                    .v = batch.qkv() + q_width + kv_width,
-                    .row_stride = stride},
-                   pool_);
-  kernels::Attention({.layout = layout,
-                      .cache = cache,
-                      .sequences = batch.sequences(),
-                      .q = batch.qkv(),
-                      .q_stride = stride,
-                      .heads = spec.heads,
-                      .scale = static_cast<float>(1.0 / std::sqrt(spec.head_dim)),
-                      .window = spec.sliding_window,
-                      .output = batch.attended(),
-                      .output_type = wire_},
-                     pool_);
-  Multiply(batch.attended(), batch.rows(), weights.output, batch.projected(), spec_.hidden);
+  const model::AttentionWeights& weights = LayerWeights(layer).attention;
+  const Norm norm = {weights.norm, weights.norm_bias};
+  if (spec_.post_norm) {
+    ToWire(batch.hidden(), batch.rows(), batch.wire_normed());
+  } else {
+    Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
+  }
+  attention_.Run(batch, {.spec = spec_.layers[layer].attention,
+                         .weights = weights,
+                         .layout = kv_.layout(layer - first_layer()),
+                         .cache = kv_.layer(layer - first_layer())});
   AddProjected(batch);
+  if (spec_.post_norm) {
+    Normalize(batch.hidden(), norm, batch.rows(), kernels::DType::kFloat32, batch.hidden());
+  }
 }
 
-// q, k and v of all rows, rotated, side by side in batch.qkv().
-void StageExecutor::Project(MicroBatch& batch, const model::AttentionWeights& weights,
-                            const model::AttentionSpec& spec) {
-  const int64_t q_width = spec.heads * spec.head_dim;
-  const int64_t kv_width = spec.kv_heads * spec.head_dim;
-  const int64_t stride = q_width + 2 * kv_width;
-  float* const q = batch.qkv();
-  Multiply(batch.wire_normed(), batch.rows(), weights.q, q, stride);
-  Multiply(batch.wire_normed(), batch.rows(), weights.k, q + q_width, stride);
-  Multiply(batch.wire_normed(), batch.rows(), weights.v, q + q_width + kv_width, stride);
-  // k follows q, so both rotate as one row of heads.
-  kernels::Rope({.x = q,
-                 .row_stride = stride,
-                 .rows = batch.rows(),
-                 .heads = spec.heads + spec.kv_heads,
-                 .head_dim = spec.head_dim,
-                 .positions = batch.positions().data(),
-                 .table = &rope_},
-                pool_);
+// What the feed-forward network reads, in the wire type and, for a router, in fp32.
+void StageExecutor::PrepareFfn(MicroBatch& batch, int64_t layer) {
+  const model::RouterLayerWeights& weights = LayerWeights(layer);
+  const Norm norm = {weights.ffn_norm, weights.ffn_norm_bias};
+  if (spec_.post_norm) {
+    std::copy_n(batch.hidden(), batch.rows() * spec_.hidden, batch.normed());
+    ToWire(batch.hidden(), batch.rows(), batch.wire_normed());
+    return;
+  }
+  if (spec_.layers[layer].ffn.router) {
+    Normalize(batch.hidden(), norm, batch.rows(), kernels::DType::kFloat32, batch.normed());
+  }
+  Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
 }
 
-void StageExecutor::RunDense(MicroBatch& batch, int64_t layer) {
-  const model::RouterLayerWeights& weights = weights_.layers[layer - first_layer()];
-  Normalize(batch.hidden(), weights.ffn_norm, batch.rows(), wire_, batch.wire_normed());
+// From batch.wire_normed() to batch.projected().
+void StageExecutor::RunDense(MicroBatch& batch, const kernels::ExpertWeights& weights) {
   const int64_t input_bytes = spec_.hidden * static_cast<int64_t>(kernels::SizeOf(wire_));
   dense_rows_.resize(batch.rows());
   for (int64_t row = 0; row < batch.rows(); ++row) {
@@ -138,43 +143,63 @@ void StageExecutor::RunDense(MicroBatch& batch, int64_t layer) {
                         .output = batch.projected() + row * spec_.hidden,
                         .gate_weight = 1.0f};
   }
-  const kernels::ExpertGroup group = {.weights = &weights.dense, .begin = 0, .end = batch.rows()};
+  const kernels::ExpertGroup group = {.weights = &weights, .begin = 0, .end = batch.rows()};
   kernels::ExpertFfn(
       {.rows = dense_rows_, .groups = {&group, 1}, .output_type = kernels::DType::kFloat32},
       dense_workspace_, pool_);
-  AddProjected(batch);
 }
 
-// Routes the rows and sends them to their experts. False when no row has an expert to go to (all
-// have failed): there is nothing to wait for.
-bool StageExecutor::Dispatch(MicroBatch& batch, int64_t layer) {
-  const model::RouterLayerWeights& weights = weights_.layers[layer - first_layer()];
+// Adds the shared expert's rows, while the others are away.
+void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
+  const std::optional<model::SharedExpertSpec>& shared = spec_.layers[layer].ffn.shared;
+  if (!shared) return;
+  const model::RouterLayerWeights& weights = LayerWeights(layer);
+  RunDense(batch, weights.shared);
+  if (!shared->sigmoid_gate) return AddProjected(batch);
+  // Chosen experts are known, so the logits are free.
+  float* const gates = batch.router_logits();
+  Multiply(batch.normed(), batch.rows(), weights.shared_gate, gates, 1);
+  kernels::AddGated({batch.hidden(), spec_.hidden, batch.rows(), spec_.hidden}, gates,
+                    batch.projected(), pool_);
+}
+
+// Chooses the rows' experts; returns how many rows have none because their logits are no numbers.
+int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
+  const model::RouterLayerWeights& weights = LayerWeights(layer);
   const model::RouterSpec& router = *spec_.layers[layer].ffn.router;
-  Normalize(batch.hidden(), weights.ffn_norm, batch.rows(), kernels::DType::kFloat32,
-            batch.normed());
-  void* activations = batch.normed();
-  if (wire_ != kernels::DType::kFloat32) {
-    Normalize(batch.hidden(), weights.ffn_norm, batch.rows(), wire_, batch.wire_normed());
-    activations = batch.wire_normed();
-  }
   Multiply(batch.normed(), batch.rows(), weights.router, batch.router_logits(), router.experts);
-  kernels::SoftmaxTopK({.logits = batch.router_logits(),
-                        .rows = batch.rows(),
-                        .experts = router.experts,
-                        .k = router.top_k,
-                        .renormalize = router.renormalize,
-                        .ids = batch.expert_ids(layer),
-                        .weights = batch.expert_weights(layer),
-                        .failed = batch.router_failed()},
-                       pool_);
+  if (router.bias) {
+    kernels::AddBias({batch.router_logits(), router.experts, batch.rows(), router.experts},
+                     weights.router_bias.data(), pool_);
+  }
+  const absl::Status routed =
+      kernels::Route({.convention = &conventions_[layer],
+                      .logits = batch.router_logits(),
+                      .rows = batch.rows(),
+                      .experts = router.experts,
+                      .k = router.top_k,
+                      .bias = router.correction_bias ? weights.correction_bias.data() : nullptr,
+                      .ids = batch.expert_ids(layer),
+                      .weights = batch.expert_weights(layer),
+                      .failed = batch.router_failed()},
+                     pool_);
+  CHECK(routed.ok()) << routed;  // the convention was checked when the model was opened
   int64_t failed = 0;
   for (int64_t row = 0; row < batch.rows(); ++row) {
     if (batch.router_failed()[row] == 0) continue;
     batch.MarkFailed(row);
     ++failed;
   }
-  if (failed == batch.rows()) return false;
+  return failed;
+}
+
+// Routes the rows and sends them to their experts. False when no row has an expert to go to (all
+// have failed): there is nothing to wait for.
+bool StageExecutor::Dispatch(MicroBatch& batch, int64_t layer) {
+  if (Route(batch, layer) == batch.rows()) return false;
   batch.layer = layer;
+  const bool fp32 = wire_ == kernels::DType::kFloat32;
+  const void* const activations = fp32 ? batch.normed() : batch.wire_normed();
   dispatcher_.Begin({.micro_batch = batch.index(),
                      .layer = static_cast<uint32_t>(layer),
                      .phase = batch.phase(),
@@ -182,8 +207,16 @@ bool StageExecutor::Dispatch(MicroBatch& batch, int64_t layer) {
                      .activations = static_cast<const std::byte*>(activations),
                      .experts = batch.expert_ids(layer),
                      .weights = batch.expert_weights(layer),
-                     .deadline = batch.deadline()});
+                     .timeout = batch.expert_timeout()});
+  AddShared(batch, layer);
   return true;
+}
+
+void StageExecutor::EndLayer(MicroBatch& batch, int64_t layer) {
+  if (!spec_.post_norm) return;
+  const model::RouterLayerWeights& weights = LayerWeights(layer);
+  Normalize(batch.hidden(), {weights.ffn_norm, weights.ffn_norm_bias}, batch.rows(),
+            kernels::DType::kFloat32, batch.hidden());
 }
 
 void StageExecutor::AddExperts(MicroBatch& batch) {
@@ -198,7 +231,12 @@ void StageExecutor::AddExperts(MicroBatch& batch) {
       std::array<kernels::CombineRow, kMaxTopK> parts;
       size_t count = 0;
       for (int64_t i = row * top_k; i < (row + 1) * top_k; ++i) {
-        if (ids[i] >= 0) parts[count++] = {.expert = ids[i], .row = result[i]};
+        if (ids[i] < 0) continue;
+        if (result[i] == nullptr) {
+          batch.MarkFailed(row);
+        } else {
+          parts[count++] = {.expert = ids[i], .row = result[i]};
+        }
       }
       float* const hidden = batch.hidden() + row * spec_.hidden;
       kernels::Combine({parts.data(), count}, wire_, spec_.hidden, hidden, hidden);
@@ -215,20 +253,47 @@ void StageExecutor::Logits(MicroBatch& batch, std::span<const int32_t> rows, flo
     std::memcpy(gathered + i * spec_.hidden, batch.hidden() + rows[i] * spec_.hidden,
                 spec_.hidden * sizeof(float));
   }
-  Normalize(gathered, weights_.final_norm, count, wire_, batch.wire_normed());
+  Normalize(gathered, {weights_.final_norm, weights_.final_norm_bias}, count, wire_,
+            batch.wire_normed());
   Multiply(batch.wire_normed(), count, weights_.head, logits, spec_.vocabulary);
+  if (spec_.head_bias) {
+    kernels::AddBias({logits, spec_.vocabulary, count, spec_.vocabulary}, weights_.head_bias.data(),
+                     pool_);
+  }
 }
 
-void StageExecutor::Normalize(const float* rows, const std::vector<float>& weight, int64_t count,
+void StageExecutor::Normalize(const float* rows, const Norm& norm, int64_t count,
                               kernels::DType type, void* output) {
+  if (spec_.norm == model::NormKind::kLayer) {
+    kernels::LayerNorm({.x = rows,
+                        .weight = norm.weight.data(),
+                        .bias = norm.bias.data(),
+                        .epsilon = spec_.norm_epsilon,
+                        .rows = count,
+                        .width = spec_.hidden,
+                        .y = output,
+                        .output_type = type},
+                       pool_);
+    return;
+  }
   kernels::RmsNorm({.x = rows,
-                    .weight = weight.data(),
+                    .weight = norm.weight.data(),
                     .epsilon = spec_.norm_epsilon,
                     .rows = count,
                     .width = spec_.hidden,
                     .y = output,
                     .output_type = type},
                    pool_);
+}
+
+void StageExecutor::ToWire(const float* rows, int64_t count, void* output) {
+  const int64_t elements = count * spec_.hidden;
+  if (wire_ == kernels::DType::kFloat32) {
+    std::copy_n(rows, elements, static_cast<float*>(output));
+    return;
+  }
+  uint16_t* const rounded = static_cast<uint16_t*>(output);
+  for (int64_t i = 0; i < elements; ++i) rounded[i] = kernels::FloatToBf16(rows[i]);
 }
 
 void StageExecutor::Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,

@@ -13,6 +13,8 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/rope/rope.h"
+#include "kernels/router/convention.h"
+#include "router_service/attention_block.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/kv_storage.h"
 #include "router_service/micro_batch.h"
@@ -51,26 +53,38 @@ class StageExecutor {
 
  private:
   StageProgress RunFrom(MicroBatch& batch, int64_t layer);
+  void Embed(MicroBatch& batch);
   void Attend(MicroBatch& batch, int64_t layer);
-  void Project(MicroBatch& batch, const model::AttentionWeights& weights,
-               const model::AttentionSpec& spec);
-  void RunDense(MicroBatch& batch, int64_t layer);
+  void PrepareFfn(MicroBatch& batch, int64_t layer);
+  void RunDense(MicroBatch& batch, const kernels::ExpertWeights& weights);
+  void AddShared(MicroBatch& batch, int64_t layer);
   bool Dispatch(MicroBatch& batch, int64_t layer);
+  int64_t Route(MicroBatch& batch, int64_t layer);
   void AddExperts(MicroBatch& batch);
-  void Normalize(const float* rows, const std::vector<float>& weight, int64_t count,
-                 kernels::DType type, void* output);
+  void EndLayer(MicroBatch& batch, int64_t layer);
+  const model::RouterLayerWeights& LayerWeights(int64_t layer) const;
+
+  // A norm of the model's kind, its weight and, for LayerNorm, bias.
+  struct Norm {
+    const std::vector<float>& weight;
+    const std::vector<float>& bias;
+  };
+  void Normalize(const float* rows, const Norm& norm, int64_t count, kernels::DType type,
+                 void* output);
+  void ToWire(const float* rows, int64_t count, void* output);
   void Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,
                 int64_t y_stride);
   void AddProjected(MicroBatch& batch);
 
   const model::ModelSpec& spec_;
-  const kernels::RopeTable& rope_;
-  const kernels::NumericsClass numerics_;
   const kernels::DType wire_;
   kernels::ThreadPool& pool_;
   ExpertDispatcher& dispatcher_;
   model::StageWeights weights_;
   KvStorage kv_;
+  AttentionBlock attention_;
+  std::vector<kernels::RouterConvention> conventions_;  // of each layer; dense ones: unused
+  std::vector<float> sinusoids_;                        // [max_positions][hidden]
   kernels::ExpertWorkspace dense_workspace_;
   std::vector<kernels::ExpertRow> dense_rows_;
 };

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "router_service/micro_batch.h"
@@ -42,6 +43,7 @@ class Task {
   virtual void Fail(const absl::Status& status) = 0;
 
   Sequence sequence;
+  std::string name;  // what the client calls it, for the log; may be empty
   TimePoint deadline = TimePoint::max();
 
   // The engine's.

@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <bit>
 
+#include "absl/strings/escaping.h"
+
 namespace switchyard::router {
 namespace {
 
 // Vectors travel as the bytes they are in memory.
 static_assert(std::endian::native == std::endian::little);
+
+// A client's name for its request goes into the log, so it is short and printable.
+constexpr size_t kMaxRequestId = 128;
 
 std::vector<int32_t> Ids(const google::protobuf::RepeatedField<int32_t>& ids) {
   return {ids.begin(), ids.end()};
@@ -58,18 +63,19 @@ size_t BytesPerPosition(const EvaluationPiece& piece) {
 }  // namespace
 
 GenerateParameters FromProto(const v1::GenerateRequest& request, TimePoint deadline) {
-  return {.prompt = Ids(request.prompt_ids()),
+  return {.request_id = absl::CHexEscape(request.request_id().substr(0, kMaxRequestId)),
+          .prompt = Ids(request.prompt_ids()),
           .generated = Ids(request.generated_ids()),
           .sampling = {.temperature = request.sampling().temperature(),
                        .top_k = request.sampling().top_k(),
-                       .top_p = request.sampling().top_p(),
+                       .top_p = request.sampling().has_top_p() ? request.sampling().top_p() : 1.0f,
                        .seed = request.sampling().seed()},
           .max_tokens = request.max_tokens(),
           .min_tokens = request.min_tokens(),
           .stop_tokens = Ids(request.stop_token_ids()),
           .ignore_end_tokens = request.ignore_eos(),
-          .logprobs = request.logprobs(),
-          .prompt_logprobs = request.prompt_logprobs(),
+          .logprobs = request.has_logprobs() ? request.logprobs() : -1,
+          .prompt_logprobs = request.has_prompt_logprobs() ? request.prompt_logprobs() : -1,
           .deadline = deadline};
 }
 

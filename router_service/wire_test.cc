@@ -23,6 +23,24 @@ std::vector<v1::EvaluateResponse> Messages(const EvaluationPiece& piece, size_t 
   return messages;
 }
 
+TEST(WireTest, WhatARequestDoesNotSayIsOff) {
+  const GenerateParameters plain = FromProto({}, TimePoint::max());
+  EXPECT_EQ(plain.logprobs, -1);
+  EXPECT_EQ(plain.prompt_logprobs, -1);
+  EXPECT_EQ(plain.sampling.top_p, 1.0f);
+  v1::GenerateRequest request;
+  request.set_request_id("cmpl-1\n" + std::string(1000, 'x'));
+  request.set_logprobs(0);
+  request.set_prompt_logprobs(0);
+  request.mutable_sampling()->set_top_p(0);
+  const GenerateParameters asked = FromProto(request, TimePoint::max());
+  EXPECT_EQ(asked.logprobs, 0);
+  EXPECT_EQ(asked.prompt_logprobs, 0);
+  EXPECT_EQ(asked.sampling.top_p, 0.0f);
+  EXPECT_TRUE(asked.request_id.starts_with("cmpl-1\\nxxx")) << asked.request_id;
+  EXPECT_LT(asked.request_id.size(), 140u);
+}
+
 TEST(WireTest, APieceThatFitsIsOneMessage) {
   const auto messages = Messages(Piece(), 1 << 20);
   ASSERT_EQ(messages.size(), 1u);

@@ -1,7 +1,7 @@
 #include "services/model/checkpoint.h"
 
 #include <algorithm>
-#include <map>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -12,6 +12,7 @@
 #include "services/model/checkpoint_digest.h"
 #include "services/model/checkpoint_folder.h"
 #include "services/model/config_json.h"
+#include "services/model/engine_supports.h"
 #include "services/model/shard_set.h"
 
 namespace switchyard::model {
@@ -21,88 +22,6 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 // What one thread reads before it packs: large enough for few system calls, small enough to stay
 // in its cache.
 constexpr int64_t kPieceBytes = 256 << 10;
-
-// A tensor that the model consists of.
-struct ModelTensor {
-  TensorInfo info;
-  StoredTensor stored;
-};
-
-using ModelTensors = std::map<std::string, ModelTensor, std::less<>>;
-
-std::optional<kernels::DType> ComputeType(StoredType type) {
-  if (type == StoredType::kF32) return kernels::DType::kFloat32;
-  if (type == StoredType::kBF16) return kernels::DType::kBfloat16;
-  return std::nullopt;
-}
-
-std::string Shape(const std::vector<int64_t>& shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
-absl::Status TensorError(const StoredTensor& stored, const std::string& name,
-                         const std::string& text) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(stored.file->path(), ": tensor \"", name, "\" ", text));
-}
-
-// Every tensor that the spec asks for, with the right shape and a type that can be computed with.
-absl::StatusOr<ModelTensors> RequireTensors(const ShardSet& shards, const TensorNames& names,
-                                            const std::string& folder) {
-  ModelTensors tensors;
-  const auto require = [&](const std::string& name, const std::vector<int64_t>& shape) {
-    const auto it = shards.tensors().find(name);
-    if (it == shards.tensors().end()) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": tensor \"", name, "\" ",
-                                                     Shape(shape),
-                                                     ", which config.json calls for, is "
-                                                     "missing"));
-    }
-    const StoredTensor& stored = it->second;
-    if (stored.tensor->shape != shape) {
-      return TensorError(stored, name,
-                         absl::StrCat("has shape ", Shape(stored.tensor->shape),
-                                      "; config.json calls for ", Shape(shape)));
-    }
-    const std::optional<kernels::DType> type = ComputeType(stored.tensor->type);
-    if (!type) {
-      return TensorError(stored, name,
-                         absl::StrCat("has type ", std::string(Name(stored.tensor->type)),
-                                      "; only F32 and BF16 can be loaded"));
-    }
-    tensors[name] = {{*type, shape}, stored};
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(names.ForEach(require));
-  return tensors;
-}
-
-absl::Status RefuseUnknownTensors(const ShardSet& shards, const ModelTensors& tensors,
-                                  const TensorNames& names, const std::string& folder) {
-  constexpr size_t kListed = 5;
-  std::vector<std::string> listed;
-  size_t unknown = 0;
-  for (const auto& [name, stored] : shards.tensors()) {
-    if (tensors.contains(name) || names.Ignored(name)) continue;
-    if (++unknown <= kListed) listed.push_back(absl::StrCat("\"", name, "\""));
-  }
-  if (unknown == 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      folder, ": ", unknown,
-      " tensors that config.json does not call for: ", absl::StrJoin(listed, ", "),
-      unknown > kListed ? ", ..." : "", ". Loading without them would compute another model"));
-}
-
-int64_t RowElements(const TensorInfo& info) {
-  return info.shape.size() < 2 ? 1 : info.shape.back();
-}
-
-int64_t Rows(const TensorInfo& info) {
-  const size_t leading = info.shape.size() < 2 ? info.shape.size() : info.shape.size() - 1;
-  int64_t rows = 1;
-  for (size_t i = 0; i < leading; ++i) rows *= info.shape[i];
-  return rows;
-}
 
 // Keeps the first error of several threads.
 class FirstError {
@@ -121,6 +40,110 @@ class FirstError {
   mutable std::mutex mutex_;
   absl::Status status_;
 };
+
+// A config may promise a block for multi-token prediction that the files leave out; the model is
+// whole without it.
+void DropMissingMtp(const ShardSet& shards, ModelSpec& spec) {
+  if (!spec.mtp) return;
+  const std::string prefix = TensorNames(spec, ExpertLayout::kSeparate).MtpPrefix();
+  const auto first = shards.tensors().lower_bound(prefix);
+  if (first == shards.tensors().end() || !first->first.starts_with(prefix)) spec.mtp.reset();
+}
+
+absl::Status ReadAsFloat(const ModelTensor& tensor, int64_t first_row, int64_t rows,
+                         float* destination) {
+  if (tensor.info().type == kernels::DType::kFloat32) {
+    return tensor.ReadRows(first_row, rows, destination);
+  }
+  std::vector<uint16_t> halves(static_cast<size_t>(rows * tensor.row_elements()));
+  RETURN_IF_ERROR(tensor.ReadRows(first_row, rows, halves.data()));
+  std::transform(halves.begin(), halves.end(), destination, kernels::Bf16ToFloat);
+  return absl::OkStatus();
+}
+
+absl::Status CheckRange(const ModelTensor& tensor, const MatrixSource& source) {
+  const int64_t last = (source.rows - 1) * source.step;
+  const bool fits = source.transposed ? source.first_row + source.columns <= tensor.rows() &&
+                                            source.first_column + last < tensor.row_elements()
+                                      : source.columns == tensor.row_elements() &&
+                                            source.first_row + last < tensor.rows();
+  if (fits) return absl::OkStatus();
+  return tensor.Error(absl::StrCat("has shape [", absl::StrJoin(tensor.info().shape, ", "), "]; ",
+                                   source.rows, " rows of ", source.columns, " from row ",
+                                   source.first_row, " were asked for"));
+}
+
+// Runs `work(first, count, worker)` for pieces of [0, total) on the pool until one fails.
+absl::Status ForPieces(kernels::ThreadPool& pool, int64_t total, int64_t piece,
+                       const std::function<absl::Status(int64_t, int64_t, int)>& work) {
+  FirstError error;
+  pool.ParallelFor((total + piece - 1) / piece, [&](int64_t index, int worker) {
+    if (!error.ok()) return;
+    const int64_t first = index * piece;
+    absl::Status status = work(first, std::min(piece, total - first), worker);
+    if (!status.ok()) error.Set(std::move(status));
+  });
+  return error.Take();
+}
+
+absl::StatusOr<kernels::PackedMatrix> PackRows(const ModelTensor& tensor,
+                                               const MatrixSource& source,
+                                               kernels::NumericsClass numerics,
+                                               kernels::ThreadPool& pool) {
+  const int64_t row_bytes = tensor.row_bytes();
+  constexpr int64_t kPanel = kernels::PackedMatrix::kPanel;
+  const int64_t piece_rows =
+      std::max<int64_t>(kPieceBytes / row_bytes / source.step / kPanel, 1) * kPanel;
+  const int64_t piece_bytes = piece_rows * source.step * row_bytes;
+  tensor.Prefetch(source.first_row, (source.rows - 1) * source.step + 1);
+  kernels::PackedMatrix matrix(numerics, source.rows, source.columns);
+  kernels::Buffer staging(static_cast<size_t>(pool.threads() * piece_bytes));
+  RETURN_IF_ERROR(ForPieces(
+      pool, source.rows, piece_rows, [&](int64_t first, int64_t rows, int worker) -> absl::Status {
+        char* bytes = staging.As<char>() + worker * piece_bytes;
+        RETURN_IF_ERROR(tensor.ReadRows(source.first_row + first * source.step,
+                                        (rows - 1) * source.step + 1, bytes));
+        for (int64_t row = 1; source.step > 1 && row < rows; ++row) {
+          std::memmove(bytes + row * row_bytes, bytes + row * source.step * row_bytes,
+                       static_cast<size_t>(row_bytes));
+        }
+        matrix.PackRows(first, rows, bytes, tensor.info().type);
+        return absl::OkStatus();
+      }));
+  return matrix;
+}
+
+absl::StatusOr<kernels::PackedMatrix> PackTransposed(const ModelTensor& tensor,
+                                                     const MatrixSource& source,
+                                                     kernels::NumericsClass numerics,
+                                                     kernels::ThreadPool& pool) {
+  const int64_t width = tensor.row_elements();
+  const auto float_bytes = static_cast<int64_t>(sizeof(float));
+  const int64_t piece_rows = std::max<int64_t>(kPieceBytes / (width * float_bytes), 1);
+  tensor.Prefetch(source.first_row, source.columns);
+  kernels::Buffer upright(static_cast<size_t>(source.rows * source.columns * float_bytes));
+  kernels::Buffer staging(static_cast<size_t>(pool.threads() * piece_rows * width * float_bytes));
+  RETURN_IF_ERROR(
+      ForPieces(pool, source.columns, piece_rows,
+                [&](int64_t first, int64_t count, int worker) -> absl::Status {
+                  float* stored = staging.As<float>() + worker * piece_rows * width;
+                  RETURN_IF_ERROR(ReadAsFloat(tensor, source.first_row + first, count, stored));
+                  for (int64_t row = 0; row < source.rows; ++row) {
+                    const float* column = stored + source.first_column + row * source.step;
+                    float* out = upright.As<float>() + row * source.columns + first;
+                    for (int64_t i = 0; i < count; ++i) out[i] = column[i * width];
+                  }
+                  return absl::OkStatus();
+                }));
+  kernels::PackedMatrix matrix(numerics, source.rows, source.columns);
+  RETURN_IF_ERROR(ForPieces(
+      pool, source.rows, kernels::PackedMatrix::kPanel, [&](int64_t first, int64_t rows, int) {
+        matrix.PackRows(first, rows, upright.As<float>() + first * source.columns,
+                        kernels::DType::kFloat32);
+        return absl::OkStatus();
+      }));
+  return matrix;
+}
 
 }  // namespace
 
@@ -148,6 +171,15 @@ Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
+  ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenToRead(folder));
+  if (absl::Status status = EngineSupports(checkpoint.spec()); !status.ok()) {
+    return absl::Status(status.code(),
+                        absl::StrCat(folder, "/config.json: ", std::string(status.message())));
+  }
+  return checkpoint;
+}
+
+absl::StatusOr<Checkpoint> Checkpoint::OpenToRead(const std::string& folder) {
   ASSIGN_OR_RETURN(const CheckpointFolder files, CheckpointFolder::Open(folder));
   ASSIGN_OR_RETURN(const std::string config, files.ReadFile("config.json", kMaxConfigBytes));
   ASSIGN_OR_RETURN(ModelSpec spec, ParseConfig(config, files.PathOf("config.json")));
@@ -157,14 +189,15 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
     RETURN_IF_ERROR(ApplyGenerationConfig(generation, files.PathOf(kGeneration), spec));
   }
   ASSIGN_OR_RETURN(ShardSet shards, ShardSet::Open(files));
-  const bool fused = shards.tensors().contains(TensorNames::FusedMarker());
-  auto state = std::make_unique<State>(std::move(spec), std::move(shards),
-                                       fused ? ExpertLayout::kFused : ExpertLayout::kSeparate);
+  DropMissingMtp(shards, spec);
+  const ExpertLayout layout = TensorNames::LayoutOf(
+      spec, [&](const std::string& name) { return shards.tensors().contains(name); });
+  auto state = std::make_unique<State>(std::move(spec), std::move(shards), layout);
   state->folder = folder;
-  ASSIGN_OR_RETURN(state->tensors, RequireTensors(state->shards, state->names, folder));
-  RETURN_IF_ERROR(RefuseUnknownTensors(state->shards, state->tensors, state->names, folder));
+  ASSIGN_OR_RETURN(state->tensors,
+                   FindModelTensors(state->shards, state->names, state->spec.quantization, folder));
   state->spec.bfloat16_weights =
-      state->tensors.at(state->names.Embedding().tensor).info.type == kernels::DType::kBfloat16;
+      state->tensors.at(state->names.Embedding().tensor).info().type == kernels::DType::kBfloat16;
   ASSIGN_OR_RETURN(state->digest, CheckpointDigest(config, state->shards));
   return Checkpoint(std::move(state));
 }
@@ -176,39 +209,42 @@ uint64_t Checkpoint::digest() const { return state_->digest; }
 
 const TensorInfo* Checkpoint::Find(std::string_view tensor) const {
   const auto it = state_->tensors.find(tensor);
-  return it == state_->tensors.end() ? nullptr : &it->second.info;
+  return it == state_->tensors.end() ? nullptr : &it->second.info();
 }
 
 absl::Status Checkpoint::ReadRows(std::string_view tensor, int64_t first_row, int64_t rows,
                                   void* destination) const {
   ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(tensor));
-  if (first_row < 0 || rows < 0 || rows > Rows(found->info) - first_row) {
-    return TensorError(found->stored, std::string(tensor),
-                       absl::StrCat("has ", Rows(found->info), " rows; ", rows, " from row ",
-                                    first_row, " were asked for"));
-  }
-  const auto row_bytes =
-      static_cast<uint64_t>(RowElements(found->info)) * kernels::SizeOf(found->info.type);
-  return found->stored.file->Read(*found->stored.tensor,
-                                  static_cast<uint64_t>(first_row) * row_bytes,
-                                  static_cast<uint64_t>(rows) * row_bytes, destination);
+  return found->ReadRows(first_row, rows, destination);
 }
 
 absl::Status Checkpoint::ReadFloat32(std::string_view tensor, int64_t elements,
                                      float* destination) const {
   ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(tensor));
-  const SafetensorsTensor& stored = *found->stored.tensor;
-  if (stored.elements() != elements) {
-    return TensorError(found->stored, std::string(tensor),
-                       absl::StrCat("has ", stored.elements(), " elements, not ", elements));
+  const int64_t stored = found->rows() * found->row_elements();
+  if (stored != elements) {
+    return found->Error(absl::StrCat("has ", stored, " elements, not ", elements));
   }
-  if (found->info.type == kernels::DType::kFloat32) {
-    return found->stored.file->Read(stored, 0, stored.bytes(), destination);
+  return ReadAsFloat(*found, 0, found->rows(), destination);
+}
+
+absl::StatusOr<std::vector<float>> Checkpoint::LoadVector(const VectorSource& source) const {
+  ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(source.tensor));
+  // A 1-D tensor has a row an element.
+  const bool whole = found->info().shape.size() < 2;
+  const int64_t width = whole ? found->rows() : found->row_elements();
+  const int64_t last = source.first + (source.elements - 1) * source.step;
+  if (last >= width) {
+    return found->Error(
+        absl::StrCat("has ", width, " elements a row; element ", last, " was asked for"));
   }
-  std::vector<uint16_t> halves(static_cast<size_t>(elements));
-  RETURN_IF_ERROR(found->stored.file->Read(stored, 0, stored.bytes(), halves.data()));
-  std::transform(halves.begin(), halves.end(), destination, kernels::Bf16ToFloat);
-  return absl::OkStatus();
+  std::vector<float> row(static_cast<size_t>(width));
+  RETURN_IF_ERROR(ReadAsFloat(*found, whole ? 0 : source.row, whole ? width : 1, row.data()));
+  std::vector<float> values(static_cast<size_t>(source.elements));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = row[static_cast<size_t>(source.first) + i * static_cast<size_t>(source.step)];
+  }
+  return values;
 }
 
 absl::StatusOr<kernels::PackedMatrix> Checkpoint::LoadMatrix(std::string_view tensor, int64_t n,
@@ -216,10 +252,10 @@ absl::StatusOr<kernels::PackedMatrix> Checkpoint::LoadMatrix(std::string_view te
                                                              kernels::NumericsClass numerics,
                                                              kernels::ThreadPool& pool) const {
   ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(tensor));
-  if (found->info.shape != std::vector<int64_t>{n, k}) {
-    return TensorError(
-        found->stored, std::string(tensor),
-        absl::StrCat("has shape ", Shape(found->info.shape), ", not ", Shape({n, k})));
+  const std::vector<int64_t>& shape = found->info().shape;
+  if (shape != std::vector<int64_t>{n, k}) {
+    return found->Error(
+        absl::StrCat("has shape [", absl::StrJoin(shape, ", "), "], not [", n, ", ", k, "]"));
   }
   return LoadMatrix(MatrixSource{std::string(tensor), 0, n, k}, numerics, pool);
 }
@@ -228,35 +264,9 @@ absl::StatusOr<kernels::PackedMatrix> Checkpoint::LoadMatrix(const MatrixSource&
                                                              kernels::NumericsClass numerics,
                                                              kernels::ThreadPool& pool) const {
   ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(source.tensor));
-  const TensorInfo& info = found->info;
-  if (RowElements(info) != source.columns || source.rows > Rows(info) - source.first_row) {
-    return TensorError(
-        found->stored, source.tensor,
-        absl::StrCat("has shape ", Shape(info.shape), "; ", source.rows, " rows of ",
-                     source.columns, " from row ", source.first_row, " were asked for"));
-  }
-  const auto row_bytes = source.columns * static_cast<int64_t>(kernels::SizeOf(info.type));
-  constexpr int64_t kPanel = kernels::PackedMatrix::kPanel;
-  const int64_t piece_rows = std::max<int64_t>(kPieceBytes / row_bytes / kPanel, 1) * kPanel;
-  const int64_t pieces = (source.rows + piece_rows - 1) / piece_rows;
-  found->stored.file->Prefetch(*found->stored.tensor,
-                               static_cast<uint64_t>(source.first_row * row_bytes),
-                               static_cast<uint64_t>(source.rows * row_bytes));
-
-  kernels::PackedMatrix matrix(numerics, source.rows, source.columns);
-  kernels::Buffer staging(static_cast<size_t>(pool.threads() * piece_rows * row_bytes));
-  FirstError error;
-  pool.ParallelFor(pieces, [&](int64_t piece, int worker) {
-    if (!error.ok()) return;
-    char* bytes = staging.As<char>() + worker * piece_rows * row_bytes;
-    const int64_t first = piece * piece_rows;
-    const int64_t rows = std::min(piece_rows, source.rows - first);
-    absl::Status status = ReadRows(source.tensor, source.first_row + first, rows, bytes);
-    if (!status.ok()) return error.Set(std::move(status));
-    matrix.PackRows(first, rows, bytes, info.type);
-  });
-  RETURN_IF_ERROR(error.Take());
-  return matrix;
+  RETURN_IF_ERROR(CheckRange(*found, source));
+  return source.transposed ? PackTransposed(*found, source, numerics, pool)
+                           : PackRows(*found, source, numerics, pool);
 }
 
 }  // namespace switchyard::model

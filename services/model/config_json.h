@@ -4,8 +4,9 @@
 // spelling of transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters), as a ModelSpec.
 //
 // Keys that give the model its dimensions are required; the others take transformers' defaults.
-// What is set and cannot be honoured is refused, never ignored: other activations, biases,
-// quantised weights, rope kinds without an implementation, code to execute (auto_map).
+// What is set and cannot be honoured is refused, never ignored, except keys that transformers
+// itself does not read (families/): kinds of quantisation, rope, activation or router that are not
+// known, contradictory sizes, code to execute (auto_map).
 
 #include <string>
 

@@ -80,14 +80,19 @@ absl::StatusOr<int64_t> JsonFields::Integer(const std::string& key, int64_t low,
   return Integer(key, low, high);
 }
 
+absl::StatusOr<double> JsonFields::NumberIn(const nlohmann::json& value, const std::string& key,
+                                            double low, double high) const {
+  if (!value.is_number() || !(value.get<double>() >= low && value.get<double>() <= high)) {
+    return Error(key,
+                 absl::StrCat("is ", Shown(value), "; must be a number from ", low, " to ", high));
+  }
+  return value.get<double>();
+}
+
 absl::StatusOr<double> JsonFields::Number(const std::string& key, double low, double high) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return Error(key, "is missing");
-  if (!value->is_number() || !(value->get<double>() >= low && value->get<double>() <= high)) {
-    return Error(key,
-                 absl::StrCat("is ", Shown(*value), "; must be a number from ", low, " to ", high));
-  }
-  return value->get<double>();
+  return NumberIn(*value, key, low, high);
 }
 
 absl::StatusOr<double> JsonFields::Number(const std::string& key, double low, double high,
@@ -105,33 +110,72 @@ absl::StatusOr<bool> JsonFields::Bool(const std::string& key, bool fallback) con
   return value->get<bool>();
 }
 
+absl::StatusOr<std::string> JsonFields::StringIn(const nlohmann::json& value,
+                                                 const std::string& key) const {
+  if (!value.is_string()) {
+    return Error(key, absl::StrCat("is ", Shown(value), "; must be a string"));
+  }
+  return value.get<std::string>();
+}
+
 absl::StatusOr<std::string> JsonFields::String(const std::string& key) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return Error(key, "is missing");
-  if (!value->is_string()) {
-    return Error(key, absl::StrCat("is ", Shown(*value), "; must be a string"));
+  return StringIn(*value, key);
+}
+
+absl::StatusOr<std::string> JsonFields::String(const std::string& key,
+                                               const std::string& fallback) const {
+  if (!Has(key)) return fallback;
+  return String(key);
+}
+
+absl::StatusOr<const nlohmann::json*> JsonFields::List(const std::string& key) const {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return Error(key, "is missing");
+  if (!value->is_array()) return Error(key, absl::StrCat("is ", Shown(*value), "; must be a list"));
+  if (value->size() > kMaxListLength) {
+    return Error(key, absl::StrCat("has ", value->size(), " entries; at most ", kMaxListLength));
   }
-  return value->get<std::string>();
+  return value;
 }
 
 absl::StatusOr<std::vector<int64_t>> JsonFields::Integers(const std::string& key, int64_t low,
                                                           int64_t high) const {
   const nlohmann::json* value = Find(key);
-  if (value == nullptr) return Error(key, "is missing");
   std::vector<int64_t> integers;
-  if (!value->is_array()) {
+  if (value != nullptr && !value->is_array()) {
     ASSIGN_OR_RETURN(const int64_t integer, IntegerIn(*value, key, low, high));
     integers.push_back(integer);
     return integers;
   }
-  if (value->size() > kMaxListLength) {
-    return Error(key, absl::StrCat("has ", value->size(), " entries; at most ", kMaxListLength));
-  }
-  for (const nlohmann::json& entry : *value) {
+  ASSIGN_OR_RETURN(const nlohmann::json* list, List(key));
+  for (const nlohmann::json& entry : *list) {
     ASSIGN_OR_RETURN(const int64_t integer, IntegerIn(entry, key, low, high));
     integers.push_back(integer);
   }
   return integers;
+}
+
+absl::StatusOr<std::vector<double>> JsonFields::Numbers(const std::string& key, double low,
+                                                        double high) const {
+  ASSIGN_OR_RETURN(const nlohmann::json* list, List(key));
+  std::vector<double> numbers;
+  for (const nlohmann::json& entry : *list) {
+    ASSIGN_OR_RETURN(const double number, NumberIn(entry, key, low, high));
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+absl::StatusOr<std::vector<std::string>> JsonFields::Strings(const std::string& key) const {
+  ASSIGN_OR_RETURN(const nlohmann::json* list, List(key));
+  std::vector<std::string> strings;
+  for (const nlohmann::json& entry : *list) {
+    ASSIGN_OR_RETURN(std::string text, StringIn(entry, key));
+    strings.push_back(std::move(text));
+  }
+  return strings;
 }
 
 absl::StatusOr<JsonFields> JsonFields::Object(const std::string& key) const {

@@ -34,10 +34,16 @@ class JsonFields {
   absl::StatusOr<double> Number(const std::string& key, double low, double high,
                                 double fallback) const;
   absl::StatusOr<bool> Bool(const std::string& key, bool fallback) const;
+  absl::StatusOr<std::string> String(const std::string& key, const std::string& fallback) const;
 
   // One integer or a list of at most 1024.
   absl::StatusOr<std::vector<int64_t>> Integers(const std::string& key, int64_t low,
                                                 int64_t high) const;
+
+  // A list of at most 1024.
+  absl::StatusOr<std::vector<double>> Numbers(const std::string& key, double low,
+                                              double high) const;
+  absl::StatusOr<std::vector<std::string>> Strings(const std::string& key) const;
 
   // The object under a key; its own keys appear as "key.name" in errors.
   absl::StatusOr<JsonFields> Object(const std::string& key) const;
@@ -52,6 +58,11 @@ class JsonFields {
   const nlohmann::json* Find(const std::string& key) const;
   absl::StatusOr<int64_t> IntegerIn(const nlohmann::json& value, const std::string& key,
                                     int64_t low, int64_t high) const;
+  absl::StatusOr<double> NumberIn(const nlohmann::json& value, const std::string& key, double low,
+                                  double high) const;
+  absl::StatusOr<std::string> StringIn(const nlohmann::json& value, const std::string& key) const;
+  // The list under a required key.
+  absl::StatusOr<const nlohmann::json*> List(const std::string& key) const;
   std::string Place(const std::string& key) const;
 
   nlohmann::json object_;

@@ -1,5 +1,5 @@
-// How fast weights come from the page cache into packed form, beside reading alone, into memory that
-// stays and into memory that is new, which the kernel has to clear first:
+// How fast weights come from the page cache into packed form, beside reading alone, into memory
+// that stays and into memory that is new, which the kernel has to clear first:
 //   bazel run --config=opt //services/model:load_benchmark
 
 #include <benchmark/benchmark.h>

@@ -115,8 +115,11 @@ ModelSpec MixtralSpec(const MixtralDimensions& dimensions) {
   spec.bfloat16_weights = true;
   spec.rope.rotary_dim = dimensions.head_dim;
   LayerSpec layer;
-  layer.attention = {
-      .heads = dimensions.heads, .kv_heads = dimensions.kv_heads, .head_dim = dimensions.head_dim};
+  layer.attention = {.heads = dimensions.heads,
+                     .kv_heads = dimensions.kv_heads,
+                     .head_dim = dimensions.head_dim,
+                     .value_dim = dimensions.head_dim,
+                     .scale = 1.0 / std::sqrt(static_cast<double>(dimensions.head_dim))};
   layer.ffn = {.intermediate = dimensions.intermediate,
                .router = RouterSpec{.experts = dimensions.experts, .top_k = dimensions.top_k}};
   spec.layers.assign(static_cast<size_t>(dimensions.layers), layer);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "bazel/fixtures/fixtures.h"
@@ -15,63 +17,111 @@ using nlohmann::json;
 
 json Fixture(const std::string& path) { return json::parse(*ReadWholeFile(path, 10 << 20)); }
 
-// A Llama config with the fixture's rope keys in the spelling of release 4 or 5.
+// A config with the fixture's rope keys in the spelling of release 4 or 5. GLM is a family with
+// partial rotation.
 RopeSpec SpecOf(const json& fixture, const char* spelling) {
   json config = fixture[spelling];
-  config["model_type"] = "llama";
-  config["hidden_size"] = fixture["head_dim"];
-  config["num_attention_heads"] = 1;
-  config["num_hidden_layers"] = 1;
-  config["intermediate_size"] = 8;
-  config["vocab_size"] = 8;
+  config["model_type"] = "glm4_moe";
+  config["hidden_size"] = config["head_dim"] = fixture["head_dim"];
+  for (const char* key : {"num_attention_heads", "num_key_value_heads", "num_hidden_layers",
+                          "n_routed_experts", "num_experts_per_tok"}) {
+    config[key] = 1;
+  }
+  for (const char* key : {"intermediate_size", "moe_intermediate_size", "vocab_size"}) {
+    config[key] = 8;
+  }
   config["max_position_embeddings"] = fixture["max_position_embeddings"];
+  if (fixture["rotary_dim"] == fixture["head_dim"]) config["partial_rotary_factor"] = 1.0;
   absl::StatusOr<ModelSpec> spec = ParseConfig(config.dump(), "config.json");
   EXPECT_TRUE(spec.ok()) << spec.status();
   return spec.ok() ? spec->rope : RopeSpec();
 }
 
-// Equal to one unit in the last place: transformers' fp32 power is not correctly rounded.
-void ExpectFrequencies(const RopeSpec& rope, const json& expected) {
-  const auto table = RopeFrequencies(rope);
-  ASSERT_TRUE(table.ok()) << table.status();
-  EXPECT_EQ(table->attention_factor, 1.0f);
-  ASSERT_EQ(table->inverse_frequency.size(), expected.size());
+// One unit in the last place: transformers' fp32 power is not correctly rounded.
+constexpr float kUlp = 1.2e-7f;
+
+void ExpectFrequencies(const kernels::RopeTable& table, const json& fixture) {
+  const json& expected = fixture["inv_freq_fp32"];
+  EXPECT_EQ(table.attention_factor, fixture["attention_factor"].get<float>());
+  ASSERT_EQ(table.inverse_frequency.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_NEAR(table->inverse_frequency[i], expected[i].get<float>(),
-                expected[i].get<float>() * 1.2e-7f)
-        << i;
+    const float frequency = expected[i].get<float>();
+    EXPECT_NEAR(table.inverse_frequency[i], frequency, frequency * 2 * kUlp) << i;
   }
 }
 
-TEST(RopeFrequenciesTest, EqualTransformersInBothSpellings) {
-  for (const char* name : {"default", "default_theta_1e6", "linear", "llama3"}) {
-    SWITCHYARD_FIXTURE_OR_SKIP(path, std::string("rope/") + name + ".json");
-    const json fixture = Fixture(path);
-    for (const char* spelling : {"config_v4", "config_v5"}) {
-      ExpectFrequencies(SpecOf(fixture, spelling), fixture["inv_freq_fp32"]);
+// cos and sin of fp32(position) * frequency at every position. An angle's own rounding grows with
+// it, so a frequency that is one unit off moves it by position * frequency * unit.
+void ExpectAngles(const kernels::RopeTable& table, const json& fixture) {
+  const json& positions = fixture["positions"];
+  const auto factor = static_cast<double>(table.attention_factor);
+  for (size_t row = 0; row < positions.size(); ++row) {
+    const float position = positions[row].get<float>();
+    for (size_t i = 0; i < table.inverse_frequency.size(); ++i) {
+      const float angle = position * table.inverse_frequency[i];
+      const bool exact = table.inverse_frequency[i] == fixture["inv_freq_fp32"][i].get<float>();
+      const double tolerance = factor * (3e-7 + (exact ? 0.0 : 3.0 * angle * kUlp));
+      EXPECT_NEAR(std::cos(static_cast<double>(angle)) * factor,
+                  fixture["cos_fp32"][row][i].get<double>(), tolerance)
+          << position << ", " << i;
+      EXPECT_NEAR(std::sin(static_cast<double>(angle)) * factor,
+                  fixture["sin_fp32"][row][i].get<double>(), tolerance)
+          << position << ", " << i;
     }
   }
 }
 
-// NTK-aware scaling is a change of the base, and partial rotation a smaller dimension.
-TEST(RopeFrequenciesTest, NtkBaseAndPartialRotation) {
-  for (const char* name : {"ntk_alpha", "ntk_alpha8"}) {
-    SWITCHYARD_FIXTURE_OR_SKIP(path, std::string("rope/") + name + ".json");
-    const json fixture = Fixture(path);
-    ExpectFrequencies({.theta = fixture["new_base"], .rotary_dim = fixture["rotary_dim"]},
-                      fixture["inv_freq_fp32"]);
-  }
-  SWITCHYARD_FIXTURE_OR_SKIP(path, "rope/partial_half.json");
-  const json fixture = Fixture(path);
-  ExpectFrequencies({.theta = fixture["rope_theta"], .rotary_dim = fixture["rotary_dim"]},
-                    fixture["inv_freq_fp32"]);
+void ExpectGolden(const RopeSpec& rope, const json& fixture) {
+  EXPECT_EQ(rope.rotary_dim, fixture["rotary_dim"].get<int64_t>());
+  const int64_t length = fixture["seq_len"].is_null() ? 0 : fixture["seq_len"].get<int64_t>();
+  const auto table = RopeFrequencies(rope, length);
+  ASSERT_TRUE(table.ok()) << table.status();
+  ExpectFrequencies(*table, fixture);
+  ExpectAngles(*table, fixture);
 }
 
-TEST(RopeFrequenciesTest, OtherKindsAreAnError) {
-  for (const RopeKind kind : {RopeKind::kDynamic, RopeKind::kYarn, RopeKind::kLongrope}) {
-    EXPECT_EQ(RopeFrequencies({.kind = kind, .rotary_dim = 8}).status().code(),
-              absl::StatusCode::kUnimplemented);
+TEST(RopeFrequenciesTest, EqualTransformersInBothSpellings) {
+  SWITCHYARD_FIXTURE_OR_SKIP(first, "rope/default.json");
+  int cases = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(first).parent_path())) {
+    if (entry.path().extension() != ".json") continue;
+    const json fixture = Fixture(entry.path().string());
+    SCOPED_TRACE(entry.path().filename().string());
+    ++cases;
+    ExpectGolden(SpecOf(fixture, "config_v5"), fixture);
+    // transformers has no ntk type, and release 4 no spelling of it.
+    if (fixture["rope_type"] != "ntk") ExpectGolden(SpecOf(fixture, "config_v4"), fixture);
   }
+  EXPECT_GE(cases, 28);
+}
+
+TEST(RopeFrequenciesTest, NtkIsAChangeOfTheBase) {
+  const RopeSpec ntk = {.kind = RopeKind::kNtk, .rotary_dim = 16, .alpha = 2};
+  const RopeSpec changed = {.theta = 22081.790273476247, .rotary_dim = 16};
+  EXPECT_EQ(RopeFrequencies(ntk)->inverse_frequency, RopeFrequencies(changed)->inverse_frequency);
+}
+
+TEST(RopeFrequenciesTest, PhiHasAFactorForEachRegime) {
+  const RopeSpec rope = {.kind = RopeKind::kLongrope,
+                         .original_max_positions = 64,
+                         .rotary_dim = 4,
+                         .attention_factor = 9.0,
+                         .short_factor = {1, 1},
+                         .long_factor = {2, 4},
+                         .short_mscale = 1.25,
+                         .long_mscale = 1.5};
+  EXPECT_TRUE(RopeDependsOnLength(rope));
+  EXPECT_EQ(RopeFrequencies(rope, 64)->attention_factor, 1.25f);
+  EXPECT_EQ(RopeFrequencies(rope, 64)->inverse_frequency[0], 1.0f);
+  EXPECT_EQ(RopeFrequencies(rope, 65)->attention_factor, 1.5f);
+  EXPECT_EQ(RopeFrequencies(rope, 65)->inverse_frequency[0], 0.5f);
+}
+
+TEST(RopeFrequenciesTest, FactorsThatDoNotFitAreAnError) {
+  const RopeSpec rope = {
+      .kind = RopeKind::kLongrope, .rotary_dim = 8, .short_factor = {1}, .long_factor = {1}};
+  EXPECT_EQ(RopeFrequencies(rope).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

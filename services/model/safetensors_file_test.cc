@@ -93,6 +93,22 @@ TEST(SafetensorsFileTest, TruncationAfterOpeningIsAnErrorOfTheRead) {
   EXPECT_NE(values.status().message().find(path), std::string::npos);
 }
 
+// Sparse files: they have the bytes that their length calls for, and take no room.
+TEST(SafetensorsFileTest, HugeHeaderLengthsAreRefusedByNameBeforeTheyAreRead) {
+  const std::string path = Path("huge");
+  for (const uint64_t length : {uint64_t{1} << 63, UINT64_MAX, kMaxSafetensorsHeaderBytes + 1}) {
+    std::string prefix(sizeof(length), '\0');
+    std::memcpy(prefix.data(), &length, sizeof(length));
+    ASSERT_TRUE(WriteWholeFile(path, prefix).ok());
+    ASSERT_EQ(truncate(path.c_str(), off_t{1} << 32), 0);
+    const absl::Status status = SafetensorsFile::Open(path).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), path + ": header of " + std::to_string(length) +
+                                    " bytes; at most 100000000. Is this a safetensors file?");
+  }
+  unlink(path.c_str());
+}
+
 TEST(SafetensorsWriterTest, IncompleteFileNeverAppears) {
   const std::string path = Path("incomplete");
   unlink(path.c_str());

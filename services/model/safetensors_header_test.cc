@@ -52,6 +52,7 @@ TEST(SafetensorsHeaderTest, RefusesBadHeadersNamingFileAndTensor) {
       {"hole", "{" + good + "," + Entry("b", "F32", "[1]", "[12, 16]") + "}", "hole"},
       {"hole at the start", "{" + Entry("a", "F32", "[2]", "[8, 16]") + "}", "hole"},
       {"bytes left", "{" + good + "}", "8 bytes after the last tensor"},
+      {"begins past the end", "{" + Entry("a", "F32", "[0]", "[24, 24]") + "}", "truncated"},
       {"past the end", "{" + Entry("a", "F32", "[6]", "[0, 24]") + "}", "truncated"},
       {"backwards", "{" + Entry("a", "F32", "[2]", "[8, 0]") + "}", "end before they begin"},
       {"wrong span", "{" + Entry("a", "F32", "[3]", "[0, 16]") + "}", "shape [3] needs 12 bytes"},
@@ -95,6 +96,17 @@ TEST(SafetensorsHeaderTest, RefusesBadHeadersNamingFileAndTensor) {
     EXPECT_NE(message.find("x.safetensors"), std::string::npos) << bad.what << ": " << message;
     EXPECT_NE(message.find(bad.error), std::string::npos) << bad.what << ": " << message;
   }
+}
+
+TEST(SafetensorsHeaderTest, BoundsTheNumberOfTensors) {
+  std::string header = "{";
+  for (size_t i = 0; i <= kMaxSafetensorsTensors; ++i) {
+    absl::StrAppend(&header, i == 0 ? "" : ",", "\"", i,
+                    R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})");
+  }
+  const auto table = ParseSafetensorsHeader(header + "}", 0, "x.safetensors");
+  EXPECT_EQ(table.status().message(),
+            "x.safetensors: safetensors header: tensor \"1048576\": more than 1048576 tensors");
 }
 
 TEST(SafetensorsHeaderTest, ChecksTheLengthBeforeAnythingIsAllocated) {

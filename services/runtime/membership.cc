@@ -73,6 +73,7 @@ struct MembershipAgent::Impl {
   Backoff backoff;
   std::string told;          // the last failure logged
   bool has_lease = false;    // as far as we know
+  bool drained = false;      // the coordinator was told to drain us
   uint64_t coordinator = 0;  // whose lease it is
   Duration lease{};          // 0 before the first registration
   TimePoint renewed{};       // when the call began that gave or prolonged it
@@ -98,6 +99,7 @@ v1::HeartbeatRequest MembershipAgent::Impl::Report() {
   request.set_epoch(latest == nullptr ? 0 : latest->epoch());
   request.set_oldest_epoch_in_use(request.epoch());
   if (options.report) options.report(request);
+  if (drained) request.set_draining(true);
   {
     std::lock_guard lock(mutex);
     request.set_id(member.id());
@@ -147,6 +149,7 @@ absl::Status MembershipAgent::Impl::Heartbeat() {
   v1::HeartbeatResponse response;
   absl::Status status = Call(&v1::Coordinator::Stub::Heartbeat, lease / 3, request, &response);
   if (status.ok()) renewed = begin;
+  drained |= response.draining();
   return status;
 }
 

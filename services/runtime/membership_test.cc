@@ -72,6 +72,8 @@ class FakeCoordinator : public v1::Coordinator::Service {
     return heartbeats_;
   }
 
+  std::atomic<bool> draining{false};  // what heartbeats are answered
+
   grpc::Status Register(grpc::ServerContext*, const v1::RegisterRequest* request,
                         v1::RegisterResponse* response) override {
     std::lock_guard lock(mutex_);
@@ -84,10 +86,11 @@ class FakeCoordinator : public v1::Coordinator::Service {
   }
 
   grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
-                         v1::HeartbeatResponse*) override {
+                         v1::HeartbeatResponse* response) override {
     std::lock_guard lock(mutex_);
     heartbeats_.push_back(*request);
     changed_.notify_all();
+    response->set_draining(draining);
     return Next(heartbeat_answers_);
   }
 
@@ -177,6 +180,18 @@ TEST(Membership, AnotherCoordinatorLearnsOfTheSameIncarnation) {
   // Its weights are in the pool's class by now.
   EXPECT_THAT(registrations[0].offered(), ElementsAre(v1::NUMERICS_BF16, v1::NUMERICS_FP32));
   EXPECT_THAT(registrations[1].offered(), ElementsAre(v1::NUMERICS_FP32));
+}
+
+TEST(Membership, ADrainIsReportedFromThenOnToAnyCoordinator) {
+  FakeCoordinator coordinator;
+  coordinator.draining = true;
+  MembershipAgent agent(Options(coordinator.address()));
+  EXPECT_TRUE(coordinator.Heartbeats(2)[1].draining());
+  coordinator.draining = false;
+  coordinator.Answer({}, {kAborted});
+  coordinator.Registrations(2);
+  const size_t told = coordinator.Heartbeats(1).size();
+  EXPECT_TRUE(coordinator.Heartbeats(told + 2).back().draining());
 }
 
 TEST(Membership, FailedHeartbeatsAreNoLoss) {

@@ -42,9 +42,9 @@ absl::StatusOr<std::string> TemplateOf(const nlohmann::json& config) {
   if (found != config.end() && found->is_string()) return found->get<std::string>();
   if (found != config.end() && found->is_array()) {
     for (const auto& entry : *found) {
-      if (entry.is_object() && entry.value("name", "") == "default") {
-        return entry.value("template", "");
-      }
+      if (!entry.is_object() || entry.value("name", nlohmann::json()) != "default") continue;
+      const auto text = entry.find("template");
+      if (text != entry.end() && text->is_string()) return text->get<std::string>();
     }
   }
   return absl::NotFoundError("the model has no chat template");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -62,8 +63,8 @@ TEST_P(GoldenTest, RendersAsTransformersDoes) {
                                                    conversations["bos_token"].get<std::string>(),
                                                    conversations["eos_token"].get<std::string>());
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  for (const ordered_json& golden :
-       ordered_json::parse(Read(folder + "/" + name + ".json"))["cases"]) {
+  const ordered_json goldens = ordered_json::parse(Read(folder + "/" + name + ".json"));
+  for (const ordered_json& golden : goldens["cases"]) {
     if (!KnownToFail(name, golden)) CheckGolden(**chat_template, conversations, golden);
   }
 }
@@ -108,6 +109,24 @@ TEST(ChatTemplateTest, BadTemplatesAreRefused) {
   EXPECT_FALSE(ChatTemplate::Compile("{{ 'a' ", "", "").ok());
   EXPECT_FALSE(ChatTemplate::Compile("\xFF", "", "").ok());
   EXPECT_TRUE(absl::IsNotFound(ChatTemplate::Open("/nonexistent").status()));
+}
+
+TEST(ChatTemplateTest, OddEntriesOfTheConfigAreNoTemplate) {
+  const std::string folder = ::testing::TempDir() + "/odd_templates";
+  std::filesystem::create_directories(folder);
+  const auto open = [&](const std::string& value) {
+    EXPECT_TRUE(
+        WriteWholeFile(folder + "/tokenizer_config.json", "{\"chat_template\": " + value + "}")
+            .ok());
+    return ChatTemplate::Open(folder).status();
+  };
+  for (const char* value : {"7", "{}", "[]", "[7]", R"([{"name": 7, "template": "x"}])",
+                            R"([{"name": "default", "template": 7}])", R"([{"name": "default"}])",
+                            R"([{"name": "tool_use", "template": "x"}])"}) {
+    EXPECT_TRUE(absl::IsNotFound(open(value))) << value;
+  }
+  EXPECT_TRUE(open(R"([{"name": 7}, {"name": "default", "template": "x"}])").ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(open("\"{% for %}\"")));
 }
 
 TEST(ChatTemplateTest, EndlessTemplatesEnd) {

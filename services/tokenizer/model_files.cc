@@ -1,39 +1,40 @@
 #include "services/tokenizer/model_files.h"
 
-#include <fstream>
+#include <fcntl.h>
+
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
+#include "services/base/file.h"
+#include "services/base/json.h"
 #include "services/base/status_macros.h"
+#include "services/base/unique_fd.h"
 
 namespace switchyard::tokenizer {
 namespace {
 
-constexpr std::streamoff kLargestFile = 256 << 20;
+constexpr size_t kLargestFile = 256 << 20;
+constexpr JsonLimits kConfigLimits{.bytes = 16 << 20};
 
 }  // namespace
 
 absl::StatusOr<std::string> ReadModelFile(const std::string& folder, std::string_view name) {
-  std::ifstream file(folder + "/" + std::string(name), std::ios::binary | std::ios::ate);
-  if (!file) return absl::NotFoundError(std::string(name) + " is missing or cannot be read");
-  const std::streamoff size = file.tellg();
-  if (size < 0 || size > kLargestFile) {
-    return absl::InvalidArgumentError(std::string(name) + " is larger than 256 MiB");
-  }
-  std::string bytes(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(bytes.data(), size)) {
-    return absl::InvalidArgumentError(std::string(name) + " cannot be read to its end");
-  }
-  return bytes;
+  const std::string file(name);
+  // Non-blocking, so that opening a pipe cannot hang before it is refused.
+  const UniqueFd fd(open((folder + "/" + file).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return absl::NotFoundError(file + " is missing or cannot be read");
+  return ReadWholeFile(fd.get(), kLargestFile, file);
 }
 
 absl::StatusOr<nlohmann::json> ReadTokenizerConfig(const std::string& folder) {
-  constexpr std::string_view kName = "tokenizer_config.json";
-  ASSIGN_OR_RETURN(const std::string bytes, ReadModelFile(folder, kName));
-  nlohmann::json config = nlohmann::json::parse(bytes, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) {
-    return absl::InvalidArgumentError(std::string(kName) + " is not a JSON object");
+  const std::string name = "tokenizer_config.json";
+  ASSIGN_OR_RETURN(const std::string bytes, ReadModelFile(folder, name));
+  ASSIGN_OR_RETURN(nlohmann::json config, ParseJson(bytes, kConfigLimits, name));
+  if (!config.is_object()) return absl::InvalidArgumentError(name + " is not a JSON object");
+  if (const auto code = config.find("auto_map"); code != config.end() && !code->is_null()) {
+    return absl::InvalidArgumentError(
+        name +
+        ": auto_map asks for code from the checkpoint to be run, which Switchyard never does");
   }
   return config;
 }

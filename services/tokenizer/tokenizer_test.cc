@@ -1,11 +1,13 @@
 #include "services/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 
 #include "bazel/fixtures/fixtures.h"
@@ -159,8 +161,72 @@ TEST_F(BadFilesTest, BrokenConfigIsRefused) {
   SWITCHYARD_FIXTURE_OR_SKIP(demo, "demo");
   const auto model = ReadWholeFile(demo + "/tokenizer.model", 64 << 20);
   ASSERT_TRUE(model.ok());
-  EXPECT_FALSE(Tokenizer::Open(Folder(*model, "[1")).ok());
+  for (const std::string& config :
+       {std::string("[1"), std::string("[]"), std::string("{\"bos_token\": \"\xFF\"}"),
+        "{\"a\": " + std::string(100'000, '['), "{\"a\": \"" + std::string(17 << 20, 'x') + "\"}",
+        std::string(R"({"bos_token": "a", "bos_token": "b"})"),
+        std::string(R"({"auto_map": {"AutoTokenizer": ["code.Tokenizer", null]}})")}) {
+    const absl::Status status = Tokenizer::Open(Folder(*model, config)).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << config.substr(0, 40);
+    EXPECT_EQ(status.message().find("tokenizer_config.json"), 0u) << status;
+  }
   EXPECT_TRUE(Tokenizer::Open(Folder(*model, R"({"add_bos_token": 3, "bos_token": 7})")).ok());
+  EXPECT_TRUE(Tokenizer::Open(Folder(*model, R"({"auto_map": null})")).ok());
+}
+
+TEST_F(BadFilesTest, APipeIsRefusedWithoutHanging) {
+  const std::string folder = Folder("", "{}");
+  std::filesystem::remove(folder + "/tokenizer.model");
+  ASSERT_EQ(mkfifo((folder + "/tokenizer.model").c_str(), 0600), 0);
+  const absl::Status status = Tokenizer::Open(folder).status();
+  EXPECT_EQ(status.message(), "tokenizer.model is not a regular file");
+  std::filesystem::remove(folder + "/tokenizer.model");
+}
+
+// Whatever the bytes are, they are refused or give a tokenizer that answers.
+TEST_F(BadFilesTest, NoDamageOfTheModelIsWorseThanAWrongTokenizer) {
+  SWITCHYARD_FIXTURE_OR_SKIP(demo, "demo");
+  const std::string good = *ReadWholeFile(demo + "/tokenizer.model", 64 << 20);
+  std::mt19937 random(1);
+  int opened = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::string bytes = good;
+    if (round % 4 == 0) bytes.resize(random() % bytes.size());
+    for (int damages = round % 4; damages > 0; --damages) {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
+    const auto tokenizer = Tokenizer::Open(Folder(bytes, "{}"));
+    if (!tokenizer.ok()) {
+      EXPECT_EQ(tokenizer.status().message().find("tokenizer.model"), 0u) << round;
+      continue;
+    }
+    ++opened;
+    const auto ids = (*tokenizer)->Encode("Who goes there? \xFF n\xC3\xA9 \xF0\x9F\x98\x80", true);
+    if (ids.ok()) (*tokenizer)->Decode(*ids, false);
+  }
+  EXPECT_GT(opened, 20);
+}
+
+TEST_F(DemoTest, TextThatIsNoUtf8HasTokens) {
+  for (const char* text : {"\xFF", "a\xC3", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC0\x80"}) {
+    const auto ids = tokenizer_->Encode(text, false);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_FALSE(ids->empty());
+    EXPECT_TRUE(tokenizer_->EncodeRendered(text).ok());
+  }
+}
+
+// Far longer than any prompt that the gateway lets through to the demo model: with merging in
+// quadratic time this would take minutes.
+TEST_F(DemoTest, PathologicalTextIsCutInTimeThatGrowsWithItsLength) {
+  constexpr size_t kBytes = 1 << 18;
+  for (const std::string piece : {"a", " ", "\n", "<", "<s", "\xF0\x9F\x98\x80", "ab ab", "\xFF"}) {
+    std::string text;
+    while (text.size() < kBytes) text += piece;
+    const auto ids = tokenizer_->Encode(text, false);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_TRUE(tokenizer_->EncodeRendered(text).ok());
+  }
 }
 
 }  // namespace

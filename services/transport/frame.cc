@@ -87,7 +87,6 @@ bool Known(Refusal refusal) {
     case Refusal::kWrongModel:
     case Refusal::kExpired:
     case Refusal::kMalformed:
-    case Refusal::kDraining:
     case Refusal::kNotFinite:
       return true;
   }

@@ -33,8 +33,7 @@ enum class Refusal : uint8_t {
   kWrongModel = 2,  // digest, weights version or class differ
   kExpired = 3,     // no time left when it was taken up
   kMalformed = 4,   // counts, ids or lengths out of range
-  kDraining = 5,
-  kNotFinite = 6,  // an expert produced NaN or Inf
+  kNotFinite = 5,   // an expert produced NaN or Inf
 };
 
 struct FrameHeader {

@@ -23,7 +23,7 @@ FrameHeader SampleHeader() {
           .numerics = kernels::NumericsClass::kBf16,
           .direction = Direction::kCombine,
           .phase = Phase::kPrefill,
-          .refusal = Refusal::kDraining,
+          .refusal = Refusal::kNotFinite,
           .sender = 0x3031323334353637,
           .sender_incarnation = 0x4041424344454647,
           .router_incarnation = 0x5051525354555657,
@@ -155,7 +155,9 @@ TEST(FrameHeaderTest, AnyTruncationIsRefused) {
 TEST(FrameHeaderTest, RefusesAnotherVersionUnderItsOwnCode) {
   HeaderBytes bytes = Encode(SampleHeader());
   Forge(bytes, 4, std::byte{2});
-  EXPECT_EQ(DecodeHeader(bytes).status().code(), absl::StatusCode::kFailedPrecondition);
+  const absl::Status status = DecodeHeader(bytes).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "frame header: version 2, this program speaks 1");
 }
 
 TEST(FrameHeaderTest, RefusesUnknownEnumeratorsAndReservedBytesUnderARightChecksum) {
@@ -163,7 +165,7 @@ TEST(FrameHeaderTest, RefusesUnknownEnumeratorsAndReservedBytesUnderARightChecks
     size_t offset;
     uint8_t least, most;  // known values
   };
-  for (const Case& c : {Case{6, 1, 3}, Case{7, 1, 3}, Case{8, 0, 1}, Case{9, 0, 6}, Case{10, 0, 0},
+  for (const Case& c : {Case{6, 1, 3}, Case{7, 1, 3}, Case{8, 0, 1}, Case{9, 0, 5}, Case{10, 0, 0},
                         Case{11, 0, 0}}) {
     for (int value = 0; value < 256; ++value) {
       HeaderBytes bytes = Encode(SampleHeader());
@@ -236,6 +238,22 @@ TEST_F(CheckDispatchTest, RefusesCountsThatDoNotFit) {
   SetAssignments({{0, 0, 1}});
   header_.metadata_bytes += kAssignmentBytes;  // more than there is
   EXPECT_FALSE(Check().ok());
+}
+
+TEST_F(CheckDispatchTest, SaysWhichAssignmentIsBad) {
+  SetAssignments({{0, 3, 1}, {1, 8, 1}});
+  EXPECT_EQ(Check().message(),
+            "dispatch frame: assignment 1 names row 1 of 2, expert 8 of 8, weight 1");
+  SetAssignments({{0, std::numeric_limits<uint32_t>::max(), 1}});
+  EXPECT_EQ(Check().message(),
+            "dispatch frame: assignment 0 names row 0 of 2, expert 4294967295 of 8, weight 1");
+  SetAssignments(std::vector<Assignment>(5, {0, 0, 1}));
+  EXPECT_EQ(Check().message(), "dispatch frame: 5 assignments, allowed 1 to 4");
+  SetAssignments({{0, 0, 1}});
+  header_.metadata_bytes = 24;
+  EXPECT_EQ(Check().message(),
+            "dispatch frame: 12 bytes of metadata (header says 24) are no whole number of "
+            "assignments");
 }
 
 TEST_F(CheckDispatchTest, RefusesAnotherRowSizeOrDirection) {

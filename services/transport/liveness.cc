@@ -28,6 +28,10 @@ using Kind = LivenessEvent::Kind;
 // Connections whose peer we have not opened a channel to (yet).
 constexpr size_t kMaxStrangers = 1024;
 
+// The listener is left alone for this long after it could not accept (no descriptors left): it
+// would be readable all the while.
+constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
+
 std::string Describe(const Introduction& mine) {
   return absl::StrCat("member ", mine.peer_member, " incarnation ", mine.peer_incarnation);
 }
@@ -39,6 +43,7 @@ struct Link {
   TimePoint opened_at;
   std::optional<LivenessConnection> connection;
   bool introduced = false;
+  bool ready = false;    // the peer has set the channel up
   absl::Status refusal;  // why the peer that introduced itself is not admitted
   TimePoint last_heard;
   uint64_t beats = 0;
@@ -134,6 +139,7 @@ class LivenessThread : public Liveness {
   bool stopping_ = false;
   TimePoint now_;
   TimePoint next_tick_;
+  TimePoint next_accept_;           // not before
   std::map<uint64_t, Link> links_;  // by channel id
   std::list<Stranger> strangers_;
 
@@ -171,8 +177,9 @@ void LivenessThread::RunCommands() {
 }
 
 void LivenessThread::Sleep() {
+  const bool accepts = now_ >= next_accept_;
   std::vector<pollfd> waits = {{.fd = wake_.get(), .events = POLLIN},
-                               {.fd = listener_.get(), .events = POLLIN}};
+                               {.fd = accepts ? listener_.get() : -1, .events = POLLIN}};
   const auto wait_for = [&waits](const LivenessConnection& connection) {
     const short events = POLLIN | (connection.wants_to_write() ? POLLOUT : 0);
     waits.push_back({.fd = connection.fd(), .events = events});
@@ -181,7 +188,7 @@ void LivenessThread::Sleep() {
   for (const auto& [id, link] : links_) {
     if (link.connection) wait_for(*link.connection);
   }
-  const bool idle = links_.empty() && strangers_.empty();
+  const bool idle = links_.empty() && strangers_.empty() && accepts;
   const Duration left = std::max(next_tick_ - now_, Duration::zero());
   const timespec timeout = {.tv_sec = left.count() / 1'000'000'000,
                             .tv_nsec = left.count() % 1'000'000'000};
@@ -191,9 +198,12 @@ void LivenessThread::Sleep() {
 }
 
 void LivenessThread::AcceptStrangers() {
-  while (true) {
+  while (now_ >= next_accept_) {
     UniqueFd socket = AcceptTcp(listener_);
-    if (!socket.valid()) return;
+    if (!socket.valid()) {
+      if (errno != EAGAIN && errno != EWOULDBLOCK) next_accept_ = now_ + kAcceptPause;
+      return;
+    }
     if (strangers_.size() == kMaxStrangers) strangers_.pop_front();
     strangers_.push_back({.connection = LivenessConnection(std::move(socket)), .since = now_});
   }
@@ -210,6 +220,8 @@ void LivenessThread::ServeStrangers() {
       if (message->type != LivenessMessage::kIntroduction || !introduction.ok()) return true;
       stranger.introduction = *std::move(introduction);
     }
+    // A peer says nothing more before it is answered; unread, it would wake this thread for ever.
+    if (stranger.connection.has_unread()) return true;
     return Claim(stranger) || now_ - stranger.since > options_.open_timeout;
   });
 }
@@ -262,7 +274,7 @@ void LivenessThread::Connect(Link& link) {
 
 // False when the channel is lost.
 bool LivenessThread::Serve(Link& link) {
-  if (!link.introduced && now_ - link.opened_at > options_.open_timeout) return false;
+  if (!link.ready && now_ - link.opened_at > options_.open_timeout) return false;
   if (!link.connection) return true;
   bool heard = false;
   const bool connected = link.connection->Exchange(heard);
@@ -288,6 +300,7 @@ bool LivenessThread::ServeMessage(Link& link, const LivenessConnection::Message&
     }
     case LivenessMessage::kReady:
       if (!link.introduced || message.body.size() != 1) return false;
+      link.ready = true;
       Announce({.channel_id = link.mine.channel_id,
                 .kind = Kind::kReady,
                 .mapped = message.body[0] == 1});
@@ -306,6 +319,10 @@ absl::Status LivenessThread::WhyLost(const Link& link) const {
         absl::StrCat("open: ", who, " at ", link.address,
                      " did not present the channel's nonce in time; is it up and reachable, and "
                      "does it open the same channel?"));
+  }
+  if (!link.ready && now_ - link.opened_at > options_.open_timeout) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("open: ", who, " at ", link.address, " did not set the channel up in time"));
   }
   if (now_ - link.last_heard > options_.lost_after) {
     return absl::UnavailableError(absl::StrCat(who, " has been silent for ",

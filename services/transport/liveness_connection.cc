@@ -45,7 +45,8 @@ bool LivenessConnection::Write() {
 
 bool LivenessConnection::Read(bool& heard) {
   char bytes[4096];
-  while (incoming_.size() <= kMaxIntroductionBytes) {
+  // Room for the longest message, so that what is not read is more than one.
+  while (incoming_.size() < kPrefixBytes + kMaxIntroductionBytes) {
     const ssize_t received = recv(fd(), bytes, sizeof(bytes), 0);
     if (received == 0) return false;
     if (received < 0) return WouldBlock() || errno == ENOTCONN;

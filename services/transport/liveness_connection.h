@@ -38,6 +38,9 @@ class LivenessConnection {
   };
   std::optional<Message> Take();
 
+  // Whether bytes are here that no Take has given out.
+  bool has_unread() const { return !incoming_.empty(); }
+
  private:
   bool Write();
   bool Read(bool& heard);

@@ -32,7 +32,7 @@ class Side {
     liveness_ = *std::move(started);
   }
 
-  Liveness& operator*() { return *liveness_; }
+  Liveness& operator*() const { return *liveness_; }
   Liveness* operator->() { return liveness_.get(); }
   void Stop() { liveness_.reset(); }
 
@@ -147,6 +147,46 @@ TEST(LivenessTest, APeerThatFallsSilentIsLost) {
   const LivenessEvent lost = high.Next();
   EXPECT_EQ(lost.kind, Kind::kLost);
   EXPECT_NE(lost.why.message().find("silent"), lost.why.message().npos) << lost.why;
+}
+
+// Connects to a side and introduces itself as member 1, which member 2 there awaits.
+LivenessConnection Introduced(const Side& high) {
+  auto socket = ConnectTcp((*high).address());
+  EXPECT_TRUE(socket.ok());
+  LivenessConnection peer(*std::move(socket));
+  peer.Post(LivenessMessage::kIntroduction, EncodeIntroduction(From(1, 2, 100)));
+  return peer;
+}
+
+TEST(LivenessTest, APeerThatBeatsButIsNeverReadyIsLost) {
+  Side high(milliseconds(300));
+  high->Open(From(2, 1, 200), "127.0.0.1:1");
+  LivenessConnection peer = Introduced(high);
+  std::thread beats([&] {
+    bool heard = false;
+    while (peer.Exchange(heard)) {
+      peer.Post(LivenessMessage::kBeat, "12345678");
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+  });
+  EXPECT_EQ(high.Next().kind, Kind::kIntroduced);
+  const LivenessEvent lost = high.Next();
+  EXPECT_EQ(lost.kind, Kind::kLost);
+  EXPECT_EQ(lost.why.code(), absl::StatusCode::kDeadlineExceeded) << lost.why;
+  EXPECT_NE(lost.why.message().find("did not set the channel up"), lost.why.message().npos);
+  beats.join();
+}
+
+TEST(LivenessTest, AStrangerThatSaysMoreThanItsNameIsShownOut) {
+  Side high;  // nobody there expects it, so it stays a stranger
+  LivenessConnection stranger = Introduced(high);
+  stranger.Post(LivenessMessage::kBeat, std::string(kMaxIntroductionBytes, 'x'));
+  bool heard = false;
+  const TimePoint deadline = Clock::Real().Now() + seconds(4);  // before it would be anyway
+  while (stranger.Exchange(heard) && Clock::Real().Now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_LT(Clock::Real().Now(), deadline);
 }
 
 TEST(LivenessTest, AnotherVersionIsRefusedByName) {

@@ -342,6 +342,7 @@ class LoopbackTransport : public Transport {
                                                 uint64_t nonce) override;
   bool Progress() override;
   void Wait(TimePoint deadline) override;
+  uint64_t late_messages() const override { return 0; }  // frames die with their channel
   void Wake() override {
     std::lock_guard lock(hub_->mutex);
     endpoint_->Announce();

@@ -17,7 +17,6 @@
 namespace switchyard::transport {
 
 inline constexpr size_t kImageAlignment = 64;
-inline constexpr uint32_t kMaxSlots = 64;
 inline constexpr size_t kMaxImageBytes = size_t{1} << 30;
 
 // Refuses a layout that carries nothing, has more than kMaxSlots slots or exceeds kMaxImageBytes.

@@ -24,6 +24,9 @@
 
 namespace switchyard::transport {
 
+// Most slots of a channel in each direction.
+inline constexpr uint32_t kMaxSlots = 64;
+
 // What one slot can carry. Both sides of a channel must name the same layout.
 struct SlotLayout {
   uint32_t rows = 0;            // most payload rows in a frame
@@ -116,6 +119,10 @@ class Transport {
 
   // Ends a Wait in progress, or the next one. The only method for other threads.
   virtual void Wake() = 0;
+
+  // Messages so far that named no channel of this transport: late ones of channels that were
+  // abandoned, or a stranger's. They were dropped.
+  virtual uint64_t late_messages() const = 0;
 };
 
 }  // namespace switchyard::transport

@@ -85,7 +85,7 @@ class UcxTransportImpl : public UcxTransport, public UcxChannelHost {
   void Poll(TimePoint deadline, bool uses_worker);
 
   const UcxOptions options_;
-  const std::unique_ptr<UcxWorker> worker_;
+  std::unique_ptr<UcxWorker> worker_;
   WakeSocket wake_socket_;
   Bell woken_;
   Bell liveness_changed_;
@@ -112,16 +112,26 @@ absl::Status UcxTransportImpl::Begin() {
   return absl::OkStatus();
 }
 
+// Reachable to the end, so that no tool takes it for a leak.
+void KeepForever(std::unique_ptr<UcxWorker> worker, std::vector<std::unique_ptr<UcxPeer>> peers) {
+  using Kept = std::pair<std::unique_ptr<UcxWorker>, std::vector<std::unique_ptr<UcxPeer>>>;
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<Kept>;
+  const std::lock_guard lock(mutex);
+  kept->emplace_back(std::move(worker), std::move(peers));
+}
+
 UcxTransportImpl::~UcxTransportImpl() {
   liveness_.reset();
   const TimePoint deadline = Clock::Real().Now() + kCloseTimeout;
   while (!abandoned_.empty() && Clock::Real().Now() < deadline) Progress();
-  if (!abandoned_.empty()) {
-    // UCX may still write there while its worker is taken down.
-    LogWarning() << "UCX does not let go of " << abandoned_.size()
-                 << " abandoned channels; their memory is left to the end of the process";
-    for (auto& peer : abandoned_) peer.release();
-  }
+  // UCX may still write to what it does not let go of; and it aborts the process when a worker is
+  // destroyed while some connection, perhaps one that only a peer wanted, is being set up.
+  const bool settled = options_.lanes == UcxLanes::kSharedMemory || worker_->Settle(deadline);
+  if (abandoned_.empty() && settled) return;
+  LogWarning() << "UCX does not let go of " << abandoned_.size()
+               << " abandoned channels; their memory is left to the end of the process";
+  KeepForever(std::move(worker_), std::move(abandoned_));
 }
 
 absl::StatusOr<std::unique_ptr<Channel>> UcxTransportImpl::Open(const PeerAddress& peer,
@@ -181,7 +191,7 @@ ucs_status_t UcxTransportImpl::OnMessage(void* self, const void* header, size_t 
 bool UcxTransportImpl::UsesWorker() const {
   return !abandoned_.empty() ||
          std::any_of(channels_.begin(), channels_.end(),
-                     [](const auto& entry) { return entry.second->uses_messages(); });
+                     [](const auto& entry) { return entry.second->needs_worker(); });
 }
 
 bool UcxTransportImpl::TakeLiveness() {

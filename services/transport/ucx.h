@@ -5,7 +5,6 @@
 // messages over TCP or whatever faster network UCX finds ("ucx tcp", ...). docs/transport.md
 // describes both, and how a lost peer is noticed and left behind.
 
-#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -17,10 +16,6 @@ namespace switchyard::transport {
 class UcxTransport : public Transport {
  public:
   static absl::StatusOr<std::unique_ptr<UcxTransport>> Start(const UcxOptions& options);
-
-  // Messages that named no channel of this transport: late ones of channels that were abandoned, or
-  // a stranger's. They were dropped.
-  virtual uint64_t late_messages() const = 0;
 };
 
 }  // namespace switchyard::transport

@@ -1,9 +1,11 @@
 #include "services/transport/ucx_channel.h"
 
+#include <bit>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/base/log.h"
 #include "services/base/status_macros.h"
 #include "services/transport/shared_lane.h"
 
@@ -76,7 +78,10 @@ void UcxChannel::OnLiveness(const LivenessEvent& event) {
       Connect(event.peer);
       break;
     case LivenessEvent::Kind::kReady:
-      PickLane(event.mapped);
+      if (peer_state_->messages == nullptr || mapped_by_peer_) {
+        Lose(absl::InternalError("the peer is ready before it has introduced itself, or twice"));
+      }
+      mapped_by_peer_ = event.mapped;
       break;
     case LivenessEvent::Kind::kLost:
       Lose(event.why);
@@ -84,7 +89,7 @@ void UcxChannel::OnLiveness(const LivenessEvent& event) {
   }
 }
 
-// The peer is admitted: prepare both lanes, and tell it whether its slots are mapped here.
+// The peer is admitted: prepare both lanes.
 void UcxChannel::Connect(const Introduction& theirs) {
   auto endpoint = host_.worker().Connect(theirs.worker_address);
   if (!endpoint.ok()) return Lose(endpoint.status());
@@ -101,14 +106,21 @@ void UcxChannel::Connect(const Introduction& theirs) {
                                                            host_.worker(), *peer_state_->endpoint);
   peer_wake_address_ = theirs.wake_address;
   rules_.checksum = mine_.checksum || theirs.checksum;
-  host_.liveness().SendReady(id(), peer_state_->mapped != nullptr);
 }
 
-void UcxChannel::PickLane(bool mapped_by_peer) {
-  if (state_ != ChannelState::kOpening || peer_state_->messages == nullptr || lane_ != nullptr) {
-    return Lose(absl::InternalError("the peer is ready before it has introduced itself"));
+// Open when UCX's connection stands and both sides have said whether they map the other's slots.
+bool UcxChannel::TryOpen() {
+  if (peer_state_->messages == nullptr || !peer_state_->endpoint->Settled()) return false;
+  if (!std::exchange(ready_sent_, true)) {
+    host_.liveness().SendReady(id(), peer_state_->mapped != nullptr);
   }
-  if (mapped_by_peer && peer_state_->mapped != nullptr) {
+  if (!mapped_by_peer_) return false;
+  PickLane();
+  return true;
+}
+
+void UcxChannel::PickLane() {
+  if (*mapped_by_peer_ && peer_state_->mapped != nullptr) {
     const SharedRegion ours(peer_state_->region->data(), layout());
     const SharedRegion theirs(peer_state_->mapped, layout());
     shared_ = MakeSharedLane(layout(), ours, theirs,
@@ -160,15 +172,28 @@ std::span<const std::byte> UcxChannel::KeepMetadata(const HeldImage& image,
   return {copy.get(), metadata.size()};
 }
 
+absl::StatusOr<FrameHeader> UcxChannel::Check(const HeldImage& image) const {
+  ASSIGN_OR_RETURN(const FrameHeader header, CheckArrival(rules_, image.header, image.body_bytes));
+  if (header.slot != image.slot) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("frame of slot ", header.slot, " in slot ", image.slot));
+  }
+  RETURN_IF_ERROR(CheckBody(rules_, header, image.body));
+  return header;
+}
+
 std::unique_ptr<ReceivedFrame> UcxChannel::TryReceive() {
   if (state_ != ChannelState::kOpen) return nullptr;
   while (const auto image = lane_->Take()) {
-    const auto header = CheckArrival(rules_, image->header, image->body_bytes);
-    if (header.ok() && header->slot == image->slot &&
-        CheckBody(rules_, *header, image->body).ok()) {
+    const auto header = Check(*image);
+    if (header.ok()) {
       return std::make_unique<UcxFrame>(*this, *image, *header, KeepMetadata(*image, *header));
     }
-    ++rejected_;
+    // Ever more seldom, so that a hostile peer cannot fill the log.
+    if (std::has_single_bit(++rejected_)) {
+      LogWarning() << "rejected from member " << peer_.member << " over " << lane() << ", "
+                   << rejected_ << " so far: " << header.status().message();
+    }
     lane_->Release(*image);
   }
   return nullptr;
@@ -184,6 +209,7 @@ std::string UcxChannel::lane() const {
 
 bool UcxChannel::HasNews() {
   if (state_ == ChannelState::kLost) return false;
+  if (state_ == ChannelState::kOpening) return TryOpen();
   if (peer_state_->endpoint != nullptr && !peer_state_->endpoint->failure().ok() &&
       lane_ == peer_state_->messages.get()) {
     Lose(peer_state_->endpoint->failure());

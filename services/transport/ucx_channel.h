@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,12 @@ class UcxChannel : public Channel {
   uint64_t id() const { return mine_.channel_id; }
   void OnLiveness(const LivenessEvent& event);
   UcxMessageLane* messages() { return peer_state_->messages.get(); }
-  bool uses_messages() const { return lane_ != nullptr && lane_ == peer_state_->messages.get(); }
+
+  // Whether UCX has anything to do for it: messages, or the connection for them.
+  bool needs_worker() const {
+    const bool uses_messages = lane_ != nullptr && lane_ == peer_state_->messages.get();
+    return uses_messages || (peer_state_->endpoint != nullptr && !peer_state_->endpoint->Settled());
+  }
 
   bool HasNews();
   void BeforeSleep();
@@ -78,8 +84,10 @@ class UcxChannel : public Channel {
 
  private:
   void Connect(const Introduction& theirs);
-  void PickLane(bool mapped_by_peer);
+  bool TryOpen();
+  void PickLane();
   void Lose(absl::Status why);
+  absl::StatusOr<FrameHeader> Check(const HeldImage& image) const;
   std::span<const std::byte> KeepMetadata(const HeldImage& image, const FrameHeader& header);
 
   UcxChannelHost& host_;
@@ -89,6 +97,8 @@ class UcxChannel : public Channel {
   ChannelState state_ = ChannelState::kOpening;
   absl::Status status_;
   std::string peer_wake_address_;
+  bool ready_sent_ = false;
+  std::optional<bool> mapped_by_peer_;  // what its ready message says
   std::unique_ptr<UcxPeer> peer_state_;
   std::byte* const slots_;
   std::unique_ptr<Lane> shared_;

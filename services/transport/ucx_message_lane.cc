@@ -79,7 +79,11 @@ absl::Status UcxMessageLane::Post(uint32_t index, size_t bytes) {
   void* const request =
       ucp_am_send_nbx(endpoint_.handle(), kFrameMessage, slot.message_header.data(),
                       slot.message_header.size(), image + kHeaderBytes, bytes - kHeaderBytes, &how);
-  if (UCS_PTR_IS_ERR(request)) return FromUcx(UCS_PTR_STATUS(request), "send a frame");
+  if (UCS_PTR_IS_ERR(request)) {
+    // The slot and the credits that were on the way cannot be had back: the channel is lost.
+    endpoint_.Fail(FromUcx(UCS_PTR_STATUS(request), "send a frame"));
+    return endpoint_.failure();
+  }
   if (request != nullptr) {
     sending_ |= SlotBit(index);
     ++operations_;
@@ -106,7 +110,9 @@ void UcxMessageLane::SendCredits() {
       .user_data = this};
   void* const request = ucp_am_send_nbx(endpoint_.handle(), kCreditMessage, credit_message_.data(),
                                         credit_message_.size(), nullptr, 0, &how);
-  if (UCS_PTR_IS_PTR(request)) {
+  if (UCS_PTR_IS_ERR(request)) {
+    endpoint_.Fail(FromUcx(UCS_PTR_STATUS(request), "send credits"));
+  } else if (request != nullptr) {
     credit_message_busy_ = true;
     ++operations_;
   }

@@ -46,6 +46,55 @@ INSTANTIATE_TEST_SUITE_P(Ucx, TransportConformanceTest,
                                          Backend("auto", "ucx posix", UcxLanes::kAuto)),
                          [](const auto& info) { return info.param.name; });
 
+class UcxFrameTest : public TransportConformanceTest {};
+
+// Header and payload checksums are checked alike on every lane that has them: slot_image_test.
+TEST_P(UcxFrameTest, PayloadChecksumsAreOnWhereverFramesLeaveTheMachine) {
+  OpenPair();
+  SendNumbered(*to_host_, 150, 3);
+  const auto frame = Receive(*to_router_);
+  ASSERT_NE(frame, nullptr);
+  std::vector<std::byte> body(frame->payload().begin(), frame->payload().end());
+  body.insert(body.end(), frame->metadata().begin(), frame->metadata().end());
+  EXPECT_EQ(frame->header().payload_checksum,
+            GetParam().lane == "ucx tcp" ? PayloadChecksum(body) : 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxFrameTest,
+                         testing::Values(Backend("shm", "ucx posix", UcxLanes::kSharedMemory),
+                                         Backend("tcp", "ucx tcp", UcxLanes::kTcp)),
+                         [](const auto& info) { return info.param.name; });
+
+class UcxSharedFrameTest : public TransportConformanceTest {};
+
+// In shared memory the sender can still reach what it has sent, as a fault of memory would.
+TEST_P(UcxSharedFrameTest, AFlippedHeaderBitIsRejectedAndTheSlotComesBack) {
+  OpenPair();
+  testing::internal::CaptureStderr();
+  for (size_t bit = 0; bit < 8 * kHeaderBytes; bit += 5) {
+    std::unique_ptr<SendSlot> slot;
+    ASSERT_TRUE(Until([&] { return (slot = to_host_->TryAcquire()) != nullptr; }));
+    std::byte* const header_bytes = slot->payload().data() - kHeaderBytes;
+    const FrameHeader header = FillNumbered(*slot, kLayout, bit, 1);
+    ASSERT_TRUE(to_host_->Send(std::move(slot), header).ok());
+    header_bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+    EXPECT_EQ(to_router_->TryReceive(), nullptr) << "bit " << bit;
+    EXPECT_EQ(to_router_->rejected_frames(), bit / 5 + 1);
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_NE(log.find("rejected from member 1 over ucx posix, 1 so far: frame header: magic"),
+            std::string::npos)
+      << log;
+  SendNumbered(*to_host_, 1, 2);
+  const auto frame = Receive(*to_router_);
+  ASSERT_NE(frame, nullptr);
+  EXPECT_TRUE(IsNumbered(*frame, kLayout));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxSharedFrameTest,
+                         testing::Values(Backend("shm", "ucx posix", UcxLanes::kSharedMemory)),
+                         [](const auto& info) { return info.param.name; });
+
 // A transport here and one in another process that sends back what it gets.
 class UcxPeerProcessTest : public testing::TestWithParam<UcxLanes> {
  protected:

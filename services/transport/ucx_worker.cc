@@ -82,6 +82,8 @@ const char* TransportsOf(UcxLanes lanes) {
   return "tcp";
 }
 
+constexpr Duration kSetupTime = std::chrono::seconds(1);
+
 struct ConfigReleaser {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
@@ -91,6 +93,7 @@ struct ConfigReleaser {
 UcxRegion::~UcxRegion() { ucp_mem_unmap(context_, memory_); }
 
 UcxEndpoint::~UcxEndpoint() {
+  if (setup_request_ != nullptr) ucp_request_free(setup_request_);
   if (close_request_ != nullptr) ucp_request_free(close_request_);
 }
 
@@ -132,7 +135,15 @@ std::string UcxEndpoint::MessageTransport() const {
   return transport;
 }
 
+bool UcxEndpoint::Settled() {
+  if (setup_request_ == nullptr) return true;
+  if (ucp_request_check_status(setup_request_) == UCS_INPROGRESS) return false;
+  ucp_request_free(std::exchange(setup_request_, nullptr));
+  return true;
+}
+
 bool UcxEndpoint::TryClose() {
+  if (!closing_ && !Settled() && Clock::Real().Now() < setup_ends_) return false;
   if (!closing_) {
     closing_ = true;
     if (mapped_ != nullptr) ucp_rkey_destroy(std::exchange(mapped_, nullptr));
@@ -200,6 +211,18 @@ UcxWorker::~UcxWorker() {
   if (context_ != nullptr) ucp_cleanup(context_);
 }
 
+bool UcxWorker::Settle(TimePoint deadline) {
+  const ucp_request_param_t how = {};
+  void* const request = ucp_worker_flush_nbx(worker_, &how);
+  if (!UCS_PTR_IS_PTR(request)) return true;
+  while (ucp_request_check_status(request) == UCS_INPROGRESS) {
+    if (Clock::Real().Now() >= deadline) return false;
+    ucp_worker_progress(worker_);
+  }
+  ucp_request_free(request);
+  return true;
+}
+
 absl::Status UcxWorker::Listen(unsigned id, ucp_am_recv_callback_t handler, void* context) {
   const ucp_am_handler_param_t params = {
       .field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
@@ -254,6 +277,13 @@ absl::StatusOr<std::unique_ptr<UcxEndpoint>> UcxWorker::Connect(const std::strin
                       .arg = endpoint.get()}};
   RETURN_IF_ERROR(
       FromUcx(ucp_ep_create(worker_, &params, &endpoint->handle_), "reach a peer's worker"));
+  if (endpoint->handles_errors_) {
+    // Nothing has been sent: what this waits for is the connection.
+    const ucp_request_param_t flush = {};
+    void* const request = ucp_ep_flush_nbx(endpoint->handle_, &flush);
+    if (UCS_PTR_IS_PTR(request)) endpoint->setup_request_ = request;
+    endpoint->setup_ends_ = Clock::Real().Now() + kSetupTime;
+  }
   return endpoint;
 }
 

@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/base/clock.h"
 #include "services/transport/ucx_options.h"
 
 namespace switchyard::transport {
@@ -48,14 +50,22 @@ class UcxEndpoint {
   // Why UCX gave it up; OK while it has not. Never set over shared memory.
   const absl::Status& failure() const { return failure_; }
 
+  // UCX refused to take a message, so the peer will miss what it carried.
+  void Fail(absl::Status why) { failure_.Update(std::move(why)); }
+
   // Maps a region of the peer's: where its byte at `address` stands here.
   absl::StatusOr<std::byte*> Map(const std::string& key, uint64_t address);
 
   // The transport that carries messages, as UCX names it: "tcp", "rc_mlx5", ...
   std::string MessageTransport() const;
 
+  // False while the connection is being set up, which takes progress of both workers.
+  bool Settled();
+
   // Gives it up without flushing; every operation on it completes, at the latest when TryClose
-  // turns true, which takes progress of the worker.
+  // turns true, which takes progress of the worker. An endpoint that is not settled is given up
+  // only when it has had a second for that: UCX 1.13 aborts the process when the peer closes a
+  // connection in the middle of its set-up.
   bool TryClose();
 
  private:
@@ -65,6 +75,8 @@ class UcxEndpoint {
   ucp_ep_h handle_ = nullptr;
   ucp_rkey_h mapped_ = nullptr;
   bool handles_errors_ = false;
+  void* setup_request_ = nullptr;
+  TimePoint setup_ends_{};
   bool closing_ = false;
   void* close_request_ = nullptr;
   absl::Status failure_;
@@ -90,6 +102,9 @@ class UcxWorker {
   absl::StatusOr<std::unique_ptr<UcxEndpoint>> Connect(const std::string& worker_address);
 
   bool Progress() { return ucp_worker_progress(worker_) != 0; }
+
+  // Progresses until UCX has nothing under way any more; false when it still has at the deadline.
+  bool Settle(TimePoint deadline);
 
   // True when event_fd becomes readable for whatever comes next; false when something is there.
   bool Arm() { return ucp_worker_arm(worker_) == UCS_OK; }

@@ -193,7 +193,7 @@ router::DispatchRequest DispatchWorld::Request(const LayerInput& input, Duration
           .activations = input.activations.data(),
           .experts = input.experts.data(),
           .weights = input.weights.data(),
-          .deadline = Clock::Real().Now() + limit};
+          .timeout = limit};
 }
 
 absl::StatusOr<std::vector<std::byte>> DispatchWorld::Run(const LayerInput& input, Duration limit) {

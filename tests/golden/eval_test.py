@@ -1,4 +1,4 @@
-"""`switchyard eval` in class fp32 against expected values made with transformers."""
+"""`switchyard eval` in class fp32 against expected values made with other people's software."""
 
 import json
 
@@ -9,7 +9,17 @@ from safetensors.numpy import load_file
 from tests.support import switchyard
 from tests.support.fixtures import fixture_or_skip
 
-CASES = ["mixtral", "mixtral_swa", "mixtral_sharded", "mixtral_bf16", "mixtral_fine", "llama"]
+CASES = [
+    *(f"models/{case}" for case in [
+        "mixtral", "mixtral_swa", "mixtral_sharded", "mixtral_bf16", "mixtral_fine", "llama",
+        "deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "deepseek_v3_fp8", "deepseek_v3_mtp",
+        "deepseek_v3_noqlora", "glm4_moe", "gpt_oss", "gpt_oss_mxfp4", "olmoe", "qwen2_moe",
+        "qwen3_moe",
+    ]),
+    *(f"own_models/{case}" for case in [
+        "deepseek_v3_fp8", "deepseek_v3_mtp", "gpt_moe_learned", "gpt_moe_sinusoidal",
+    ]),
+]
 
 
 def evaluate(folder, rows, out, *arguments):
@@ -22,9 +32,24 @@ def evaluate(folder, rows, out, *arguments):
     return load_file(out)
 
 
+def by_expert(ids, weights):
+    """Both in ascending order of ids: some references promise no order."""
+    order = np.argsort(ids, axis=-1, kind="stable")
+    return np.take_along_axis(ids, order, -1), np.take_along_axis(weights, order, -1)
+
+
+def routers(expected, got):
+    """(name, expected ids and weights, ours) of the layers that a plain forward pass computes."""
+    for name in sorted(expected):
+        if name.startswith("router.") and name.endswith(".ids") and name in got:
+            weights = name.replace(".ids", ".weights")
+            yield name, by_expert(expected[name], expected[weights]), by_expert(
+                got[name], got[weights])
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case, tmp_path):
-    folder = fixture_or_skip(f"models/{case}")
+    folder = fixture_or_skip(case)
     expected = load_file(folder / "expected.safetensors")
     error = json.loads((folder / "meta.json").read_text())["fp32_vs_fp64"]
 
@@ -32,16 +57,14 @@ def test_equals_the_reference(case, tmp_path):
     scale = np.abs(expected["logits"]).max()
     relative = np.abs(got["logits"] - expected["logits"]).max() / scale
     print(f"{case}: logits {relative:.2e} of the largest")
-    assert relative <= 1e-5
+    assert relative <= max(1e-5, 3 * error["logits_max_rel"])
 
-    routers = [name for name in expected if name.startswith("router.") and name.endswith(".ids")]
-    for name in routers:
-        np.testing.assert_array_equal(got[name], expected[name])
-        weights = name.replace(".ids", ".weights")
-        worst = np.abs(got[weights] - expected[weights]).max()
-        assert worst <= 5 * error["router_weights_max_abs"], f"{weights}: {worst:.2e}"
+    for name, (ids, weights), (got_ids, got_weights) in routers(expected, got):
+        np.testing.assert_array_equal(got_ids, ids, err_msg=name)
+        worst = np.abs(got_weights - weights).max()
+        assert worst <= 5 * error["router_weights_max_abs"], f"{name}: {worst:.2e}"
 
-    prompt = expected["greedy_prompt"][None, :]
-    length = len(expected["greedy_ids"])
+    prompt = expected["greedy_prompt"].reshape(1, -1)
+    length = expected["greedy_ids"].size
     got = evaluate(folder, prompt, tmp_path / "greedy.safetensors", "--greedy", length)
-    np.testing.assert_array_equal(got["greedy_ids"][0], expected["greedy_ids"])
+    np.testing.assert_array_equal(got["greedy_ids"][0], expected["greedy_ids"].reshape(-1))

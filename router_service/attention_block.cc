@@ -1,0 +1,240 @@
+#include "router_service/attention_block.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/base/bf16.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/rmsnorm/rmsnorm.h"
+
+namespace switchyard::router {
+namespace {
+
+const char* At(const void* rows, int64_t element, kernels::DType type) {
+  return static_cast<const char*>(rows) + element * static_cast<int64_t>(kernels::SizeOf(type));
+}
+
+}  // namespace
+
+AttentionBlock::AttentionBlock(const model::ModelSpec& spec, const kernels::RopeTable& rope,
+                               kernels::NumericsClass numerics, kernels::ThreadPool& pool)
+    : spec_(spec), rope_(rope), wire_(kernels::WireType(numerics)), pool_(pool) {}
+
+void AttentionBlock::Run(MicroBatch& batch, const Layer& layer) {
+  if (layer.spec.kind == model::AttentionKind::kMla) {
+    RunLatent(batch, layer);
+  } else {
+    RunHeads(batch, layer);
+  }
+  if (layer.spec.output_bias) {
+    kernels::AddBias({batch.projected(), spec_.hidden, batch.rows(), spec_.hidden},
+                     layer.weights.output_bias.data(), pool_);
+  }
+}
+
+void AttentionBlock::RunHeads(MicroBatch& batch, const Layer& layer) {
+  ProjectHeads(batch, layer);
+  const int64_t q_width = layer.spec.heads * layer.spec.head_dim;
+  const int64_t k_width = layer.spec.kv_heads * layer.spec.head_dim;
+  const int64_t stride = QkvWidth(layer.spec);
+  kernels::StoreKv({.layout = layer.layout,
+                    .cache = layer.cache,
+                    .sequences = batch.sequences(),
+                    .k = batch.qkv() + q_width,
+                    .v = batch.qkv() + q_width + k_width,
+                    .row_stride = stride},
+                   pool_);
+  Attend(batch, layer, batch.qkv(), stride);
+  const kernels::PackedMatrix& output = layer.weights.output;
+  Multiply(batch.attended(), output.k(), batch.rows(), output, batch.projected(), spec_.hidden);
+}
+
+// q, k and v of all rows, ready for the cache, side by side in batch.qkv().
+void AttentionBlock::ProjectHeads(MicroBatch& batch, const Layer& layer) {
+  const model::AttentionSpec& spec = layer.spec;
+  const model::AttentionWeights& weights = layer.weights;
+  const int64_t q_width = spec.heads * spec.head_dim;
+  const int64_t k_width = spec.kv_heads * spec.head_dim;
+  const int64_t stride = QkvWidth(spec);
+  const int64_t rows = batch.rows();
+  const auto project = [&](const kernels::PackedMatrix& w, const std::vector<float>& bias,
+                           float* y) {
+    Multiply(batch.wire_normed(), spec_.hidden, rows, w, y, stride);
+    if (!bias.empty()) kernels::AddBias({y, stride, rows, w.n()}, bias.data(), pool_);
+  };
+  float* const q = batch.qkv();
+  project(weights.q, weights.q_bias, q);
+  project(weights.k, weights.k_bias, q + q_width);
+  project(weights.v, weights.v_bias, q + q_width + k_width);
+  NormalizeHeads(batch, layer);
+  if (spec.clip_qkv > 0) {
+    kernels::Clamp({q, stride, rows, stride}, static_cast<float>(spec.clip_qkv), pool_);
+  }
+  // k follows q, so both rotate as one row of heads.
+  if (spec_.positions == model::PositionKind::kRope) {
+    Rotate(batch, q, stride, spec.heads + spec.kv_heads, spec.head_dim);
+  }
+}
+
+void AttentionBlock::NormalizeHeads(MicroBatch& batch, const Layer& layer) {
+  if (layer.spec.qk_norm == model::QkNorm::kNone) return;
+  const bool per_head = layer.spec.qk_norm == model::QkNorm::kPerHead;
+  const auto normalize = [&](float* x, int64_t heads, const std::vector<float>& weight) {
+    kernels::RmsNorm({.x = x,
+                      .x_stride = QkvWidth(layer.spec),
+                      .weight = weight.data(),
+                      .epsilon = spec_.norm_epsilon,
+                      .rows = batch.rows(),
+                      .heads = per_head ? heads : 1,
+                      .width = layer.spec.head_dim * (per_head ? 1 : heads),
+                      .y = x,
+                      .y_stride = QkvWidth(layer.spec)},
+                     pool_);
+  };
+  normalize(batch.qkv(), layer.spec.heads, layer.weights.q_norm);
+  normalize(batch.qkv() + layer.spec.heads * layer.spec.head_dim, layer.spec.kv_heads,
+            layer.weights.k_norm);
+}
+
+void AttentionBlock::RunLatent(MicroBatch& batch, const Layer& layer) {
+  ProjectLatent(batch, layer);
+  kernels::StoreKv({.layout = layer.layout,
+                    .cache = layer.cache,
+                    .sequences = batch.sequences(),
+                    .k = batch.qkv() + layer.spec.heads * layer.spec.head_dim,
+                    .row_stride = QkvWidth(layer.spec)},
+                   pool_);
+  Attend(batch, layer, AbsorbQueries(batch, layer),
+         layer.spec.heads * layer.spec.mla.cache_width());
+  const kernels::PackedMatrix& output = layer.weights.output;
+  Multiply(ExpandValues(batch, layer), output.k(), batch.rows(), output, batch.projected(),
+           spec_.hidden);
+}
+
+// A row of batch.qkv(): the heads' queries, then the normed latent, then the rotated rope key.
+void AttentionBlock::ProjectLatent(MicroBatch& batch, const Layer& layer) {
+  const model::MlaSpec& mla = layer.spec.mla;
+  const model::MlaWeights& weights = layer.weights.mla;
+  const int64_t rows = batch.rows();
+  const int64_t stride = QkvWidth(layer.spec);
+  float* const q = batch.qkv();
+  float* const latent = q + layer.spec.heads * layer.spec.head_dim;
+  if (mla.q_lora_rank > 0) {
+    low_rank_.Reserve(rows * mla.q_lora_rank * sizeof(float));
+    wire_low_rank_.Reserve(rows * mla.q_lora_rank * kernels::SizeOf(wire_));
+    Multiply(batch.wire_normed(), spec_.hidden, rows, weights.query_down, low_rank_.As<float>(),
+             mla.q_lora_rank);
+    kernels::RmsNorm({.x = low_rank_.As<float>(),
+                      .weight = weights.query_norm.data(),
+                      .epsilon = mla.latent_norm_epsilon,
+                      .rows = rows,
+                      .width = mla.q_lora_rank,
+                      .y = wire_low_rank_.data(),
+                      .output_type = wire_},
+                     pool_);
+    Multiply(wire_low_rank_.data(), mla.q_lora_rank, rows, weights.query_up, q, stride);
+  } else {
+    Multiply(batch.wire_normed(), spec_.hidden, rows, layer.weights.q, q, stride);
+  }
+  Multiply(batch.wire_normed(), spec_.hidden, rows, weights.latent, latent, stride);
+  kernels::RmsNorm({.x = latent,
+                    .x_stride = stride,
+                    .weight = weights.latent_norm.data(),
+                    .epsilon = mla.latent_norm_epsilon,
+                    .rows = rows,
+                    .width = mla.kv_lora_rank,
+                    .y = latent,
+                    .y_stride = stride},
+                   pool_);
+  Rotate(batch, q + mla.nope_dim, stride, layer.spec.heads, layer.spec.head_dim);
+  Rotate(batch, latent + mla.kv_lora_rank, stride, 1, mla.rope_dim);
+}
+
+// Queries of the cache, [rows][heads][cache_width]: the plain part through key_up, the rope part as
+// it is.
+const float* AttentionBlock::AbsorbQueries(MicroBatch& batch, const Layer& layer) {
+  const model::AttentionSpec& spec = layer.spec;
+  const model::MlaSpec& mla = spec.mla;
+  const int64_t rows = batch.rows();
+  const int64_t stride = QkvWidth(spec);
+  const int64_t width = mla.cache_width();
+  const void* const wire = AsWire(batch.qkv(), rows * stride);
+  queries_.Reserve(rows * spec.heads * width * sizeof(float));
+  float* const queries = queries_.As<float>();
+  for (int64_t head = 0; head < spec.heads; ++head) {
+    Multiply(At(wire, head * spec.head_dim, wire_), stride, rows, layer.weights.mla.key_up[head],
+             queries + head * width, spec.heads * width);
+  }
+  pool_.ParallelFor(rows, [&](int64_t row, int) {
+    for (int64_t head = 0; head < spec.heads; ++head) {
+      std::memcpy(queries + (row * spec.heads + head) * width + mla.kv_lora_rank,
+                  batch.qkv() + row * stride + head * spec.head_dim + mla.nope_dim,
+                  mla.rope_dim * sizeof(float));
+    }
+  });
+  return queries;
+}
+
+// The attended latents as the heads' values, [rows][heads][value_dim] in the wire type.
+const void* AttentionBlock::ExpandValues(MicroBatch& batch, const Layer& layer) {
+  const model::AttentionSpec& spec = layer.spec;
+  const int64_t rank = spec.mla.kv_lora_rank;
+  const int64_t width = spec.heads * spec.value_dim;
+  values_.Reserve(batch.rows() * width * sizeof(float));
+  for (int64_t head = 0; head < spec.heads; ++head) {
+    Multiply(At(batch.attended(), head * rank, wire_), spec.heads * rank, batch.rows(),
+             layer.weights.mla.value_up[head], values_.As<float>() + head * spec.value_dim, width);
+  }
+  return AsWire(values_.As<float>(), batch.rows() * width);
+}
+
+void AttentionBlock::Attend(MicroBatch& batch, const Layer& layer, const float* q,
+                            int64_t q_stride) {
+  kernels::Attention({.layout = layer.layout,
+                      .cache = layer.cache,
+                      .sequences = batch.sequences(),
+                      .q = q,
+                      .q_stride = q_stride,
+                      .heads = layer.spec.heads,
+                      .scale = static_cast<float>(layer.spec.scale),
+                      .window = layer.spec.sliding_window,
+                      .sinks = layer.spec.sinks ? layer.weights.sinks.data() : nullptr,
+                      .output = batch.attended(),
+                      .output_type = wire_},
+                     pool_);
+}
+
+void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads,
+                            int64_t head_dim) {
+  kernels::Rope({.x = x,
+                 .row_stride = stride,
+                 .rows = batch.rows(),
+                 .heads = heads,
+                 .head_dim = head_dim,
+                 .positions = batch.positions().data(),
+                 .table = &rope_,
+                 .interleaved = spec_.rope.interleaved},
+                pool_);
+}
+
+// The elements as a matmul reads them: rounded, or where they are. Valid until the next call.
+const void* AttentionBlock::AsWire(const float* x, int64_t elements) {
+  if (wire_ == kernels::DType::kFloat32) return x;
+  constexpr int64_t kTile = 16384;
+  wire_copy_.Reserve(elements * kernels::SizeOf(wire_));
+  uint16_t* const copy = wire_copy_.As<uint16_t>();
+  pool_.ParallelFor((elements + kTile - 1) / kTile, [&](int64_t tile, int) {
+    const int64_t end = std::min(elements, (tile + 1) * kTile);
+    for (int64_t i = tile * kTile; i < end; ++i) copy[i] = kernels::FloatToBf16(x[i]);
+  });
+  return copy;
+}
+
+void AttentionBlock::Multiply(const void* x, int64_t x_stride, int64_t rows,
+                              const kernels::PackedMatrix& w, float* y, int64_t y_stride) {
+  kernels::Matmul({.x = x, .x_stride = x_stride, .m = rows, .w = &w, .y = y, .y_stride = y_stride},
+                  pool_);
+}
+
+}  // namespace switchyard::router

@@ -1,0 +1,58 @@
+#pragma once
+
+// Attention of one layer, from the normed rows to what joins the residual stream: projections,
+// norms of q and k, rope, the cache, attention itself, the output projection. Latent attention
+// (DeepSeek) runs in its absorbed form for every row, prefill or decode, so that the cache holds
+// latents only and a row's bits do not depend on how it was computed.
+
+#include <cstdint>
+
+#include "kernels/attention/attention.h"
+#include "kernels/base/buffer.h"
+#include "kernels/base/numerics.h"
+#include "kernels/base/thread_pool.h"
+#include "kernels/rope/rope.h"
+#include "router_service/micro_batch.h"
+#include "services/model/checkpoint.h"
+#include "services/model/model_spec.h"
+
+namespace switchyard::router {
+
+// Used by one thread. What it is given must outlive it; scratch grows to the largest batch seen.
+class AttentionBlock {
+ public:
+  AttentionBlock(const model::ModelSpec& spec, const kernels::RopeTable& rope,
+                 kernels::NumericsClass numerics, kernels::ThreadPool& pool);
+
+  struct Layer {
+    const model::AttentionSpec& spec;
+    const model::AttentionWeights& weights;
+    const kernels::KvLayout& layout;
+    void* cache;
+  };
+
+  // From batch.wire_normed() to batch.projected(); the rows' keys and values are stored.
+  void Run(MicroBatch& batch, const Layer& layer);
+
+ private:
+  void RunHeads(MicroBatch& batch, const Layer& layer);
+  void RunLatent(MicroBatch& batch, const Layer& layer);
+  void ProjectHeads(MicroBatch& batch, const Layer& layer);
+  void NormalizeHeads(MicroBatch& batch, const Layer& layer);
+  void ProjectLatent(MicroBatch& batch, const Layer& layer);
+  const float* AbsorbQueries(MicroBatch& batch, const Layer& layer);
+  const void* ExpandValues(MicroBatch& batch, const Layer& layer);
+  void Attend(MicroBatch& batch, const Layer& layer, const float* q, int64_t q_stride);
+  void Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads, int64_t head_dim);
+  const void* AsWire(const float* x, int64_t elements);
+  void Multiply(const void* x, int64_t x_stride, int64_t rows, const kernels::PackedMatrix& w,
+                float* y, int64_t y_stride);
+
+  const model::ModelSpec& spec_;
+  const kernels::RopeTable& rope_;
+  const kernels::DType wire_;
+  kernels::ThreadPool& pool_;
+  kernels::Buffer low_rank_, wire_low_rank_, queries_, values_, wire_copy_;
+};
+
+}  // namespace switchyard::router
