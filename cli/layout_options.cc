@@ -1,6 +1,9 @@
 #include "cli/layout_options.h"
 
 #include <cctype>
+#include <cstdlib>
+#include <map>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 
@@ -14,30 +17,43 @@ std::string EnvironmentName(const std::string& flag) {
   return name;
 }
 
+bool IsServiceLink(const std::string& variable) {
+  const char* value = getenv(variable.c_str());
+  return value != nullptr && std::string_view(value).starts_with("tcp://");
+}
+
+CLI::Validator RangeOf(const std::string& flag) {
+  static const auto* ranges = new std::map<std::string, CLI::Validator>{
+      {"--router-workers", CLI::Range(1, 64)},
+      {"--expert-hosts", CLI::Range(1, 256)},
+      {"--replicas", CLI::Range(1, 16)},
+      {"--dtype", CLI::IsMember({"auto", "fp32", "bf16"})},
+      {"--threads", CLI::Range(0, 1024)},
+      {"--stages", CLI::Range(1, 64)},
+      {"--prefill-chunk", CLI::Range(1, 1 << 20)},
+      {"--kv-tokens", CLI::Range(int64_t{0}, int64_t{1} << 32)},
+  };
+  return ranges->at(flag);
+}
+
 void AddLayoutFlags(CLI::App& app, LayoutOptions& options) {
-  AddFlag(app, "--router-workers", options.router_workers, "Router workers to start")
-      ->check(CLI::Range(1, 64));
-  AddFlag(app, "--expert-hosts", options.expert_hosts, "Expert hosts to start")
-      ->check(CLI::Range(1, 256));
-  AddFlag(app, "--replicas", options.replicas, "Hosts that hold each expert")
-      ->check(CLI::Range(1, 16));
-  AddFlag(app, "--dtype", options.dtype, "Numerics class; auto takes the checkpoint's own type")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  const auto add = [&app](const std::string& name, auto& value, const std::string& help) {
+    AddFlag(app, name, value, help)->check(RangeOf(name));
+  };
+  add("--router-workers", options.router_workers, "Router workers to start");
+  add("--expert-hosts", options.expert_hosts, "Expert hosts to start");
+  add("--replicas", options.replicas, "Hosts that hold each expert");
+  add("--dtype", options.dtype, "Numerics class; auto takes the checkpoint's own type");
   AddFlag(app, "--transport", options.transport,
           "Data path; ucx picks shared memory, TCP or RDMA by itself, loopback is in-process")
       ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "loopback"}));
   app.add_flag("--in-process", options.in_process, "Run every role in this process")
       ->envname(EnvironmentName("--in-process"));
-  AddFlag(app, "--threads", options.threads, "Compute threads of each role; 0: one per core")
-      ->check(CLI::Range(0, 1024));
-  AddFlag(app, "--stages", options.stages, "Parts that a router worker cuts the layers into")
-      ->check(CLI::Range(1, 64));
-  AddFlag(app, "--prefill-chunk", options.prefill_chunk,
-          "Most prompt tokens of one request in one step")
-      ->check(CLI::Range(1, 1 << 20));
-  AddFlag(app, "--kv-tokens", options.kv_tokens,
-          "Size of the KV cache in tokens; 0: by the memory there is")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+  add("--threads", options.threads, "Compute threads of each role; 0: one per core");
+  add("--stages", options.stages, "Parts that a router worker cuts the layers into");
+  add("--prefill-chunk", options.prefill_chunk, "Most prompt tokens of one request in one step");
+  add("--kv-tokens", options.kv_tokens,
+      "Size of the KV cache in tokens; 0: by the memory there is");
   app.add_flag("--json-logs", options.json_logs, "Log lines as JSON objects")
       ->envname(EnvironmentName("--json-logs"));
 }

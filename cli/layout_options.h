@@ -34,15 +34,23 @@ std::string DescribeNonDefault(const LayoutOptions& options);
 // What the flags cannot check one by one.
 absl::Status CheckLayout(const LayoutOptions& options);
 
+// What a flag that serve and a role have in common may be.
+CLI::Validator RangeOf(const std::string& flag);
+
 // Adds `--name` with the twin SWITCHYARD_NAME.
 template <typename T>
 CLI::Option* AddFlag(CLI::App& app, const std::string& name, T& value, const std::string& help);
 
 std::string EnvironmentName(const std::string& flag);
 
+// Kubernetes sets SWITCHYARD_PORT=tcp://ADDRESS:PORT where a service is called switchyard.
+bool IsServiceLink(const std::string& variable);
+
 template <typename T>
 CLI::Option* AddFlag(CLI::App& app, const std::string& name, T& value, const std::string& help) {
-  return app.add_option(name, value, help)->envname(EnvironmentName(name))->capture_default_str();
+  CLI::Option* option = app.add_option(name, value, help)->capture_default_str();
+  const std::string variable = EnvironmentName(name);
+  return IsServiceLink(variable) ? option : option->envname(variable);
 }
 
 }  // namespace switchyard::cli

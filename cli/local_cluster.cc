@@ -1,5 +1,6 @@
 #include "cli/local_cluster.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -15,6 +16,8 @@ namespace switchyard::cli {
 namespace {
 
 constexpr Duration kStartLimit = std::chrono::minutes(30);
+constexpr Duration kStartStep = std::chrono::milliseconds(100);  // between looks at all processes
+constexpr Duration kEndTime = std::chrono::seconds(10);          // of a process that has drained
 
 // The options of every role of the layout, in the order in which they start.
 class RolePlan {
@@ -125,7 +128,8 @@ class ProcessCluster : public LocalCluster {
 
   void Stop(Duration grace) override {
     while (!processes_.empty()) {
-      processes_.back()->Stop(grace);
+      // A drained process has to end, too; a role counts its drain time itself.
+      processes_.back()->Stop(grace > Duration::zero() ? grace + kEndTime : grace);
       processes_.pop_back();
     }
   }
@@ -138,9 +142,21 @@ class ProcessCluster : public LocalCluster {
     return *processes_.back();
   }
 
+  // What the process says when it is ready. An error as soon as any process has failed: a router
+  // worker waits for experts as long as it takes.
+  absl::StatusOr<std::string> AwaitLine(SupervisedProcess& process) {
+    const TimePoint limit = Clock::Real().Now() + kStartLimit;
+    while (true) {
+      const TimePoint now = Clock::Real().Now();
+      absl::StatusOr<std::string> line = process.WaitReady(std::min(now + kStartStep, limit));
+      if (now >= limit || !absl::IsDeadlineExceeded(line.status())) return line;
+      for (const auto& other : processes_) RETURN_IF_ERROR(other->start_failure());
+    }
+  }
+
   // Waits for the role; a later restart takes the same port.
   absl::StatusOr<uint16_t> AwaitPort(SupervisedProcess& process, RoleOptions role) {
-    ASSIGN_OR_RETURN(const std::string line, process.WaitReady(Clock::Real().Now() + kStartLimit));
+    ASSIGN_OR_RETURN(const std::string line, AwaitLine(process));
     uint32_t port = 0;
     if (!absl::SimpleAtoi(line, &port) || port == 0 || port > 65535) {
       return absl::InternalError(absl::StrCat(role.name, " reported the port \"", line, "\""));

@@ -9,6 +9,7 @@
 #include "cli/chat.h"
 #include "cli/eval.h"
 #include "cli/role.h"
+#include "cli/role_flags.h"
 #include "cli/serve.h"
 #include "cli/status.h"
 #include "services/base/log.h"
@@ -27,7 +28,8 @@ Examples:
   switchyard eval models/demo --tokens in.json --out out.safetensors
   switchyard bench decode                              speed as a ratio to the machine's limits
 
-Every flag has a twin in the environment: SWITCHYARD_EXPERT_HOSTS=3 is --expert-hosts 3.
+Most flags have a twin in the environment, which --help shows: SWITCHYARD_EXPERT_HOSTS=3 is
+--expert-hosts 3.
 )";
 
 int Report(const absl::Status& status) {

@@ -3,16 +3,13 @@
 // `switchyard role KIND`: one role as a process of its own. `serve` starts its processes this way;
 // Kubernetes starts its pods the same way.
 
-#include <CLI/CLI.hpp>
-
 #include "absl/status/status.h"
 #include "cli/role_options.h"
 
 namespace switchyard::cli {
 
-void AddRoleFlags(CLI::App& app, RoleOptions& options);
-
-// Runs until SIGTERM or SIGINT, then drains and returns.
+// Runs until SIGTERM or SIGINT, then drains and returns. A second signal, or one before the role
+// has started, ends the process at once.
 absl::Status RunRole(const RoleOptions& options);
 
 }  // namespace switchyard::cli

@@ -141,9 +141,8 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartGateway(const RoleOptions& opt
   role.host = options.host;
   role.port = options.port;
   role.coordinator_address = options.coordinator;
-  const char* keys = getenv("SWITCHYARD_API_KEYS");
   ASSIGN_OR_RETURN(role.api_keys,
-                   gateway::LoadApiKeys(options.api_key_file, keys == nullptr ? "" : keys));
+                   gateway::LoadApiKeys(options.api_key_file, getenv("SWITCHYARD_API_KEYS")));
   ASSIGN_OR_RETURN(auto started, gateway::GatewayServer::Start(std::move(role)));
   return std::make_unique<GatewayRole>(std::move(started));
 }

@@ -14,6 +14,9 @@
 
 namespace switchyard::cli {
 
+// How long a role may go on with what is in progress when it is told to end.
+inline constexpr Duration kDrainTime = std::chrono::seconds(20);
+
 // A running role; the destructor stops it at once.
 class RunningRole {
  public:

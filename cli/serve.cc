@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "cli/role_start.h"
 #include "cli/signals.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
@@ -11,8 +12,6 @@
 
 namespace switchyard::cli {
 namespace {
-
-constexpr Duration kDrainTime = std::chrono::seconds(30);
 
 void PrintBanner(const ServeOptions& options, const model::ModelSpec& spec) {
   printf("switchyard %s: %s, %zu layers", kVersion, spec.family.c_str(), spec.layers.size());
@@ -65,14 +64,14 @@ void AddServeFlags(CLI::App& app, ServeOptions& options) {
 }
 
 absl::Status RunServe(const ServeOptions& options) {
-  Signals signals;  // before any thread, so that every thread leaves them to this one
+  Signals signals;  // before any thread, so that every thread leaves them to its own
   ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.layout.model));
   PrintBanner(options, checkpoint.spec());
   ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(options.layout, options.gateway));
+  signals.Serve();
   PrintReady(options.gateway.host, *cluster, ModelName(options));
   signals.Wait();
   LogInfo() << "draining; once more to stop at once";
-  signals.ExitOnNext();
   cluster->Stop(kDrainTime);
   return absl::OkStatus();
 }

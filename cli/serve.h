@@ -17,7 +17,8 @@ struct ServeOptions {
 
 void AddServeFlags(CLI::App& app, ServeOptions& options);
 
-// Serves until SIGINT or SIGTERM, then drains. A second signal ends at once.
+// Serves until SIGINT or SIGTERM, then drains. A second signal, or one before everything has
+// started, ends at once.
 absl::Status RunServe(const ServeOptions& options);
 
 }  // namespace switchyard::cli

@@ -79,11 +79,16 @@ SupervisedProcess::~SupervisedProcess() {
 absl::StatusOr<std::string> SupervisedProcess::WaitReady(TimePoint deadline) {
   std::unique_lock lock(mutex_);
   const bool decided = changed_.wait_until(
-      lock, deadline, [this] { return !ready_line_.empty() || failed_to_start_ || gone_; });
+      lock, deadline, [this] { return !ready_line_.empty() || !start_failure_.ok() || gone_; });
   if (!ready_line_.empty()) return ready_line_;
-  return decided ? absl::UnavailableError(
-                       absl::StrCat(name_, " ended before it was ready; its log above says why"))
-                 : absl::DeadlineExceededError(absl::StrCat(name_, " was not ready in time"));
+  if (!decided) return absl::DeadlineExceededError(absl::StrCat(name_, " was not ready in time"));
+  return start_failure_.ok() ? absl::CancelledError(absl::StrCat(name_, " was stopped"))
+                             : start_failure_;
+}
+
+absl::Status SupervisedProcess::start_failure() const {
+  std::lock_guard lock(mutex_);
+  return start_failure_;
 }
 
 void SupervisedProcess::SetRestartArguments(std::vector<std::string> arguments) {
@@ -136,40 +141,48 @@ void SupervisedProcess::Run() {
 bool SupervisedProcess::RunOnce() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
-    LogError() << "pipe: " << strerror(errno);
-    return false;
+    return FailStart(absl::StrCat("pipe: ", strerror(errno)));
   }
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
+  pid_t pid = 0;
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return false;
-    pid_ = Spawn(arguments_, write_end.get());
-    if (pid_ < 0) {
-      LogError() << "cannot start " << name_ << ": " << strerror(errno);
-      pid_ = 0;
-      failed_to_start_ = true;
-      changed_.notify_all();
-      return false;
-    }
+    pid = Spawn(arguments_, write_end.get());
+    if (pid > 0) pid_ = pid;
   }
+  if (pid < 0) return FailStart(absl::StrCat("could not be started: ", strerror(errno)));
   write_end.Reset();
   const std::string line = ReadLine(read_end.get());
   {
     std::lock_guard lock(mutex_);
     if (ready_line_.empty()) ready_line_ = line;
-    failed_to_start_ = ready_line_.empty();
     changed_.notify_all();
   }
   siginfo_t ended;
-  while (waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+  while (waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
   }
-  std::lock_guard lock(mutex_);  // the pid is free for others only after this
   int status = 0;
-  waitpid(pid_, &status, 0);
-  pid_ = 0;
-  if (!stopping_) LogWarning() << name_ << " " << DescribeEnd(status);
-  return !failed_to_start_;
+  {
+    std::lock_guard lock(mutex_);  // the pid is free for others only after this
+    waitpid(pid, &status, 0);
+    pid_ = 0;
+    if (stopping_) return false;
+    if (!ready_line_.empty()) {
+      LogWarning() << name_ << " " << DescribeEnd(status);
+      return true;
+    }
+  }
+  return FailStart(
+      absl::StrCat(DescribeEnd(status), " before it was ready; its log above says why"));
+}
+
+bool SupervisedProcess::FailStart(const std::string& how) {
+  std::lock_guard lock(mutex_);
+  start_failure_ = absl::UnavailableError(absl::StrCat(name_, " ", how));
+  changed_.notify_all();
+  return false;
 }
 
 }  // namespace switchyard::cli

@@ -35,6 +35,9 @@ class SupervisedProcess {
   // before that, or at the deadline; the process's own log says why.
   absl::StatusOr<std::string> WaitReady(TimePoint deadline);
 
+  // Not OK once it is clear that the process never becomes ready: how it ended.
+  absl::Status start_failure() const;
+
   // Arguments for later restarts, for example the port that it was given at the first start.
   void SetRestartArguments(std::vector<std::string> arguments);
 
@@ -45,9 +48,9 @@ class SupervisedProcess {
   void Stop(Duration grace);
 
  private:
-  struct Life;
   void Run();
   bool RunOnce();
+  bool FailStart(const std::string& how);  // false
 
   const std::string name_;
   mutable std::mutex mutex_;
@@ -57,7 +60,7 @@ class SupervisedProcess {
   int restarts_ = 0;
   bool stopping_ = false;
   bool gone_ = false;  // the thread has ended
-  bool failed_to_start_ = false;
+  absl::Status start_failure_;
   std::string ready_line_;
   std::thread thread_;
 };

@@ -21,11 +21,13 @@ const char* TypeOf(int status) {
   }
 }
 
-// Which experts are lost, if that is the cause. Whatever else the message says may name hosts.
+// How a router worker begins to say that experts are lost. Whatever stands before may name hosts.
+constexpr char kLostExperts[] = "no reachable host owns expert";
+
+// Which experts are lost, if that is the cause.
 std::string LostExperts(const absl::Status& status) {
-  static constexpr char kCause[] = "no reachable host owns expert";
   const std::string message(status.message());
-  const size_t cause = message.find(kCause);
+  const size_t cause = message.find(kLostExperts);
   return cause == std::string::npos ? "" : ": " + message.substr(cause);
 }
 
@@ -42,6 +44,10 @@ ApiError NotFound(std::string message, std::string code) {
 
 ApiError Overloaded(std::string message, std::string code) {
   return {.status = 503, .message = std::move(message), .code = std::move(code)};
+}
+
+bool IsCapacityLost(const absl::Status& status) {
+  return absl::IsUnavailable(status) && !LostExperts(status).empty();
 }
 
 ApiError FromWorkerStatus(const absl::Status& status) {

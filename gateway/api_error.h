@@ -24,6 +24,9 @@ ApiError NotFound(std::string message, std::string code);
 // 503: try again soon.
 ApiError Overloaded(std::string message, std::string code);
 
+// A router worker waited in vain for experts that no host has. Other workers would too.
+bool IsCapacityLost(const absl::Status& status);
+
 // What a router worker's final status means for the client.
 ApiError FromWorkerStatus(const absl::Status& status);
 

@@ -31,6 +31,8 @@ TEST(ApiErrorTest, WorkerErrorsNameExpertsButNoHosts) {
   EXPECT_EQ(lost.status, 503);
   EXPECT_NE(lost.message.find("expert 4 5"), std::string::npos);
   EXPECT_EQ(lost.message.find("10.0.0.7"), std::string::npos);
+  EXPECT_TRUE(IsCapacityLost(absl::UnavailableError("layer 3: no reachable host owns expert 4")));
+  EXPECT_FALSE(IsCapacityLost(absl::UnavailableError("ipv4:10.0.0.7:7001: refused")));
   const ApiError broken = FromWorkerStatus(absl::UnavailableError("ipv4:10.0.0.7:7001: refused"));
   EXPECT_EQ(broken.message.find("10.0.0.7"), std::string::npos);
   EXPECT_EQ(FromWorkerStatus(absl::InvalidArgumentError("x")).status, 400);

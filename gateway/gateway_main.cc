@@ -24,8 +24,8 @@ ABSL_FLAG(bool, json_logs, false, "log lines as JSON");
 namespace {
 
 absl::StatusOr<switchyard::gateway::GatewayServer> StartFromFlags() {
-  const char* list = std::getenv("SWITCHYARD_API_KEYS");
-  auto keys = switchyard::gateway::LoadApiKeys(absl::GetFlag(FLAGS_api_key_file), list ? list : "");
+  auto keys = switchyard::gateway::LoadApiKeys(absl::GetFlag(FLAGS_api_key_file),
+                                               std::getenv("SWITCHYARD_API_KEYS"));
   if (!keys.ok()) return keys.status();
   return switchyard::gateway::GatewayServer::Start({
       .model_folder = absl::GetFlag(FLAGS_model),

@@ -1,7 +1,10 @@
 #include "gateway/gateway_server.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -18,6 +21,8 @@ namespace switchyard::gateway {
 namespace {
 
 constexpr int kHttpThreads = 4;  // they parse, render and tokenize too
+// A load balancer goes on sending until it has seen /health fail. There is none on loopback.
+constexpr Duration kDrainNotice = std::chrono::seconds(2);
 constexpr size_t kLargestConfig = 1 << 20;
 constexpr size_t kLargestKeyFile = 1 << 20;
 
@@ -37,12 +42,19 @@ absl::StatusOr<SamplingDefaults> ReadDefaults(const std::string& folder) {
     const auto found = json.find(key);
     return found != json.end() && found->is_number() ? found->get<double>() : otherwise;
   };
+  const double top_k = number("top_k", defaults.top_k);
   defaults.temperature = static_cast<float>(number("temperature", defaults.temperature));
   defaults.top_p = static_cast<float>(number("top_p", defaults.top_p));
-  defaults.top_k = static_cast<int32_t>(number("top_k", defaults.top_k));
   if (!(defaults.temperature >= 0) || !(defaults.top_p > 0 && defaults.top_p <= 1) ||
-      defaults.top_k < 0) {
+      !(top_k >= 0 && top_k <= INT32_MAX)) {
     return absl::InvalidArgumentError(path + ": temperature, top_p or top_k is out of its range");
+  }
+  defaults.top_k = static_cast<int32_t>(top_k);
+  for (const auto& [key, neutral] :
+       {std::pair{"min_p", 0.0}, std::pair{"repetition_penalty", 1.0}}) {
+    if (number(key, neutral) != neutral) {
+      LogWarning() << path << ": " << key << " is not supported yet and is ignored";
+    }
   }
   return defaults;
 }
@@ -71,19 +83,28 @@ absl::StatusOr<ModelFiles> ReadModelFiles(const GatewayOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> LoadApiKeys(const std::string& file,
-                                                     const std::string& list) {
+absl::StatusOr<std::vector<std::string>> LoadApiKeys(const std::string& file, const char* list) {
+  using Lines = std::vector<std::string>;
   std::vector<std::string> keys;
   const auto add = [&keys](const std::string& text) {
     const std::string key(absl::StripAsciiWhitespace(text));
-    if (!key.empty() && key[0] != '#') keys.push_back(key);
+    if (!key.empty()) keys.push_back(key);
   };
-  for (const std::string& entry : std::vector<std::string>(absl::StrSplit(list, ','))) add(entry);
+  // A list or file without a key must not open the server to everybody.
+  if (list != nullptr) {
+    for (const std::string& entry : Lines(absl::StrSplit(list, ','))) add(entry);
+    if (keys.empty()) {
+      return absl::InvalidArgumentError(
+          "SWITCHYARD_API_KEYS holds no key; unset it to let everybody in");
+    }
+  }
   if (!file.empty()) {
     const size_t before = keys.size();
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kLargestKeyFile));
-    for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) add(line);
-    // An empty file must not open the server to everybody.
+    for (const std::string& line : Lines(absl::StrSplit(text, '\n'))) {
+      const bool comment = absl::StripLeadingAsciiWhitespace(line).substr(0, 1) == "#";
+      if (!comment) add(line);
+    }
     if (keys.size() == before) return absl::InvalidArgumentError(file + " holds no key");
   }
   return keys;
@@ -133,6 +154,10 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
                        routes->Handle(request, std::move(exchange));
                      },
                  .refuse = [routes](int status) { return routes->Refuse(status); }}));
+  if (impl->options.api_keys.empty() && !impl->http->loopback()) {
+    LogWarning() << "everybody who reaches " << impl->options.host
+                 << " is let in: there are no API keys";
+  }
   return GatewayServer(std::move(impl));
 }
 
@@ -141,9 +166,12 @@ uint16_t GatewayServer::port() const { return impl_->http->port(); }
 bool GatewayServer::ready() const { return impl_->pool.ready(); }
 
 bool GatewayServer::Drain(Duration grace) {
+  const TimePoint deadline = Clock::Real().Now() + grace;
   impl_->routes.StartDraining();
+  impl_->http->CloseAfterAnswers();
+  if (!impl_->http->loopback()) std::this_thread::sleep_for(std::min(grace, kDrainNotice));
   impl_->http->StopAccepting();
-  return impl_->http->WaitIdle(grace);
+  return impl_->http->WaitIdle(std::max(deadline - Clock::Real().Now(), Duration::zero()));
 }
 
 }  // namespace switchyard::gateway

@@ -16,9 +16,9 @@
 namespace switchyard::gateway {
 
 // The keys in a file, one a line (blank lines and lines that start with # do not count), and those
-// in `list`, separated by commas. Either may be empty. Errors never hold a key.
-absl::StatusOr<std::vector<std::string>> LoadApiKeys(const std::string& file,
-                                                     const std::string& list);
+// in `list`, the value of SWITCHYARD_API_KEYS, separated by commas. No file ("") and no list (null)
+// mean no keys; one without a key is an error. Errors never hold a key.
+absl::StatusOr<std::vector<std::string>> LoadApiKeys(const std::string& file, const char* list);
 
 // A running gateway; the destructor stops it. Thread-safe.
 class GatewayServer {
@@ -35,8 +35,9 @@ class GatewayServer {
   // A worker that can reach every expert is known: /health answers 200.
   bool ready() const;
 
-  // Accepts no new connection, answers new requests with 503, and waits until those in progress are
-  // done or `grace` is over. True when all were done. Call it once, before the destructor.
+  // Answers new requests and /health with 503 and ends their connections, soon accepts no further
+  // ones, and waits until the requests in progress are done or `grace` is over. True when all were
+  // done. Call it once, before the destructor.
   bool Drain(Duration grace);
 
  private:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/api_error.h"
 #include "services/base/log.h"
 #include "services/runtime/grpc_client.h"
 #include "services/runtime/grpc_status.h"
@@ -12,8 +13,6 @@
 namespace switchyard::gateway {
 namespace {
 
-// How long a choice may stand still while there is no worker to take it up.
-constexpr Duration kResumeTime = std::chrono::seconds(15);
 constexpr Duration kResumePause = std::chrono::milliseconds(100);
 
 TimePoint Now() { return Clock::Real().Now(); }
@@ -88,8 +87,7 @@ Generation::Generation(WorkerPool& pool, GenerationOptions options)
     : pool_(pool),
       options_(std::move(options)),
       text_(options_.tokenizer, options_.sampling, options_.continues_text),
-      deadline_(Now() + options_.timeout),
-      resume_by_(Now() + kResumeTime) {}
+      deadline_(Now() + options_.timeout) {}
 
 Generation::~Generation() = default;
 
@@ -111,31 +109,43 @@ void Generation::Cancel() {
 }
 
 void Generation::Begin() {
-  const auto& prompt = options_.request.prompt_ids();
-  const auto worker =
-      pool_.Pick({prompt.data(), static_cast<size_t>(prompt.size())}, broken_workers_);
-  if (worker == nullptr) {
-    // Before the first attempt the client may as well try again itself.
-    if (broken_workers_.empty() || Now() >= resume_by_) {
-      Fail(absl::UnavailableError("no router worker"));
-    } else {
-      Delay::Start(shared_from_this());
-    }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    finished_ = finished_ || cancelled_;
+  }
+  if (finished_) {
+    DropCallbacks();
     return;
   }
+  const auto& prompt = options_.request.prompt_ids();
+  const auto worker = pool_.Pick({prompt.data(), static_cast<size_t>(prompt.size())}, avoided_);
+  if (!full_.ok() && (worker == nullptr || Avoids(*worker))) {
+    Fail(std::move(full_));
+  } else if (worker != nullptr) {
+    Ask(worker);
+  } else if (MayGoOn()) {
+    Delay::Start(shared_from_this());
+  } else {
+    // Before the first attempt the client may as well try again itself.
+    Fail(absl::UnavailableError("no router worker"));
+  }
+}
+
+void Generation::Ask(std::shared_ptr<Worker> worker) {
   Call* call = nullptr;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!cancelled_) {
-      call = new Call(shared_from_this(), worker);
+      call = new Call(shared_from_this(), std::move(worker));
       call_context_ = call->context();
     }
   }
   if (call == nullptr) {
     DropCallbacks();
-  } else {
-    call->Start();
+    return;
   }
+  call_started_ = Now();
+  call->Start();
 }
 
 v1::GenerateRequest Generation::NextRequest() const {
@@ -164,7 +174,7 @@ void Generation::AppendTokens(const v1::GenerateResponse& response, GenerationDe
 }
 
 bool Generation::OnResponse(const v1::GenerateResponse& response) {
-  resume_by_ = Now() + kResumeTime;
+  broken_since_ = std::nullopt;
   GenerationDelta delta;
   if (!has_prompt_logprobs_ && response.prompt_logprobs_size() > 0) {
     has_prompt_logprobs_ = true;
@@ -190,10 +200,19 @@ bool Generation::OnResponse(const v1::GenerateResponse& response) {
   return !finished_;
 }
 
+bool Generation::MayGoOn() const {
+  return broken_since_ && Now() < *broken_since_ + options_.resume_time;
+}
+
 bool Generation::MayResume(const absl::Status& status) const {
-  // A worker that ends a call without a last token broke its promise: treated as lost.
+  // A worker that ends a call without a last token broke its promise: treated as lost. One that
+  // has waited in vain for experts has not: the others lack the same experts.
   const bool lost = status.ok() || absl::IsUnavailable(status) || absl::IsAborted(status);
-  return lost && Now() < resume_by_;
+  return lost && !IsCapacityLost(status) && MayGoOn();
+}
+
+bool Generation::Avoids(const Worker& worker) const {
+  return std::find(avoided_.begin(), avoided_.end(), worker.id) != avoided_.end();
 }
 
 void Generation::OnCallDone(absl::Status status, const Worker& worker) {
@@ -205,6 +224,15 @@ void Generation::OnCallDone(absl::Status status, const Worker& worker) {
     DropCallbacks();
     return;
   }
+  if (absl::IsResourceExhausted(status)) {  // another one's queue may have room
+    full_ = std::move(status);
+    avoided_.push_back(worker.id);
+    Begin();
+    return;
+  }
+  // A call that stood for long did not break at once like the one before it.
+  const TimePoint now = Now();
+  if (!broken_since_ || now - call_started_ >= options_.resume_time) broken_since_ = now;
   if (!MayResume(status)) {
     Fail(status.ok() ? absl::UnavailableError("the call ended early") : std::move(status));
     return;
@@ -212,13 +240,12 @@ void Generation::OnCallDone(absl::Status status, const Worker& worker) {
   LogWarning() << "request " << options_.request.request_id() << ": router worker " << worker.name
                << " is lost after " << generated_.size() << " tokens (" << status.message()
                << "); going on with another";
-  const bool again =
-      std::find(broken_workers_.begin(), broken_workers_.end(), worker.id) != broken_workers_.end();
+  full_ = absl::OkStatus();
   pool_.ReportBroken(worker);
-  if (!again) broken_workers_.push_back(worker.id);
-  if (again) {
+  if (Avoids(worker)) {
     Delay::Start(shared_from_this());  // no storm of calls to the only worker there is
   } else {
+    avoided_.push_back(worker.id);
     Begin();
   }
 }

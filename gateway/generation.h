@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct GenerationOptions {
   bool continues_text = false;
   std::string traceparent;  // W3C, passed on; empty: none
   Duration timeout = std::chrono::minutes(10);
+  // How long a choice whose call broke may wait for a worker to take it up.
+  Duration resume_time = std::chrono::seconds(15);
 
   // Called one at a time, from threads of gRPC. The last call is either on_delta with a finish
   // reason or on_error; after Cancel() there may be none.
@@ -62,11 +65,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Generation(WorkerPool& pool, GenerationOptions options);
 
   void Begin();
+  void Ask(std::shared_ptr<Worker> worker);
   v1::GenerateRequest NextRequest() const;
   bool OnResponse(const v1::GenerateResponse& response);  // false: no more is wanted
   void AppendTokens(const v1::GenerateResponse& response, GenerationDelta* delta);
   void OnCallDone(absl::Status status, const Worker& worker);
+  bool MayGoOn() const;
   bool MayResume(const absl::Status& status) const;
+  bool Avoids(const Worker& worker) const;
   void Fail(absl::Status status);
   void DropCallbacks();
 
@@ -78,9 +84,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::vector<int32_t> generated_;
   bool has_prompt_logprobs_ = false;
   bool finished_ = false;
-  std::vector<uint64_t> broken_workers_;
+  std::vector<uint64_t> avoided_;  // workers whose call broke or whose queue was full
+  absl::Status full_;              // what the last one said whose queue was full
   TimePoint deadline_;
-  TimePoint resume_by_;  // moved on by every token
+  TimePoint call_started_;
+  std::optional<TimePoint> broken_since_;  // no token has come since
 
   std::mutex mutex_;
   bool cancelled_ = false;

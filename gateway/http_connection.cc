@@ -1,12 +1,14 @@
 #include "gateway/http_connection.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/status.hpp>
-#include <cstdio>
 #include <utility>
+
+#include "gateway/http_connection_exchange.h"
 
 namespace switchyard::gateway {
 namespace {
@@ -14,8 +16,9 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
-constexpr size_t kReadAhead = 64 << 10;  // of requests that follow the one being answered
-constexpr size_t kMonitorRead = 4 << 10;
+constexpr size_t kHeadRead = 4 << 10;
+constexpr char kEndOfHead[] = "\r\n\r\n";
+constexpr size_t kEndOfHeadSize = sizeof kEndOfHead - 1;
 constexpr size_t kLingerBytes = 16 << 20;  // read and dropped so that a refusal reaches its client
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 
@@ -27,92 +30,32 @@ std::string LowerCase(std::string_view text) {
   return lower;
 }
 
+// Lines that go on in the next one, which HTTP has given up. Beast would join them without a word.
+bool HasFoldedLine(std::string_view head) {
+  return head.find("\n ") != std::string_view::npos || head.find("\n\t") != std::string_view::npos;
+}
+
+// A proxy in front must see the end of a body where this server sees it: no coding but chunked, and
+// that neither repeated nor in HTTP/1.0.
+bool HasPlainFraming(const http::request_header<>& head) {
+  const size_t codings = head.count(http::field::transfer_encoding);
+  return codings == 0 || (codings == 1 && head.version() == 11 &&
+                          boost::beast::iequals(head[http::field::transfer_encoding], "chunked"));
+}
+
 }  // namespace
-
-// The handler's end of a request: posts to the connection, for as long as that lives and still
-// answers this request.
-class HttpConnection::Exchange : public HttpExchange,
-                                 public std::enable_shared_from_this<Exchange> {
- public:
-  explicit Exchange(HttpConnection& connection)
-      : connection_(connection.weak_from_this()),
-        shared_(connection.shared_),
-        strand_(connection.socket_.get_executor()) {}
-
-  void Send(HttpResponse response) override {
-    Post([response = std::move(response)](HttpConnection& connection) {
-      connection.Send(response);
-    });
-  }
-
-  void StartStream(HttpResponse response, std::string ping) override {
-    Post([response = std::move(response), ping = std::move(ping)](HttpConnection& connection) {
-      connection.StartStream(response, ping);
-    });
-  }
-
-  void Write(std::string data) override {
-    Post([data = std::move(data)](HttpConnection& connection) { connection.WriteChunk(data); });
-  }
-
-  void Finish() override {
-    Post([](HttpConnection& connection) { connection.FinishStream(); });
-  }
-
-  void OnDisconnect(std::function<void()> gone) override {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (over_ && !disconnected_) return;
-      if (!disconnected_) {
-        gone_ = std::move(gone);
-        return;
-      }
-    }
-    gone();
-  }
-
-  // Called by the connection, once.
-  void End(bool disconnected) {
-    std::function<void()> gone;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      over_ = true;
-      disconnected_ = disconnected;
-      gone = std::exchange(gone_, nullptr);
-    }
-    if (disconnected && gone) gone();
-  }
-
- private:
-  template <typename Work>
-  void Post(Work work) {
-    std::lock_guard<std::mutex> lock(shared_->mutex);
-    if (shared_->stopped) return;
-    asio::post(strand_, [self = shared_from_this(), work = std::move(work)] {
-      const auto connection = self->connection_.lock();
-      if (connection != nullptr && connection->exchange_ == self) work(*connection);
-    });
-  }
-
-  const std::weak_ptr<HttpConnection> connection_;
-  const std::shared_ptr<HttpShared> shared_;
-  Strand strand_;
-
-  std::mutex mutex_;
-  bool over_ = false;
-  bool disconnected_ = false;
-  std::function<void()> gone_;
-};
 
 HttpConnection::HttpConnection(Socket socket, std::shared_ptr<HttpShared> shared)
     : socket_(std::move(socket)),
       shared_(std::move(shared)),
+      buffer_(shared_->options.max_header_bytes + 2 * kReadAhead),
       deadline_(socket_.get_executor()),
       ping_timer_(socket_.get_executor()) {}
 
 HttpConnection::~HttpConnection() {
   std::lock_guard<std::mutex> lock(shared_->mutex);
   shared_->connections.erase(this);
+  if (place_) shared_->waiting.erase(*place_);
 }
 
 void HttpConnection::Start() {
@@ -127,6 +70,16 @@ void HttpConnection::Stop() {
   }
 }
 
+void HttpConnection::StopIfWaiting() {
+  place_ = std::nullopt;
+  if (auto self = weak_from_this().lock()) {
+    const auto executor = socket_.get_executor();
+    asio::post(executor, [self = std::move(self)] {
+      if (self->waiting_) self->Close();
+    });
+  }
+}
+
 // ---- Reading a request.
 
 void HttpConnection::WaitForRequest() {
@@ -135,8 +88,11 @@ void HttpConnection::WaitForRequest() {
     ReadHeader();
     return;
   }
-  Arm(shared_->options.idle_timeout, &HttpConnection::Close);
+  SetWaiting(true);
+  const HttpServerOptions& options = shared_->options;
+  Arm(served_ ? options.idle_timeout : options.first_byte_timeout, &HttpConnection::Close);
   socket_.async_wait(Socket::wait_read, [self = shared_from_this()](Error error) {
+    self->SetWaiting(false);
     self->Disarm();
     if (error) {
       self->Close();
@@ -146,15 +102,67 @@ void HttpConnection::WaitForRequest() {
   });
 }
 
+void HttpConnection::SetWaiting(bool waiting) {
+  waiting_ = waiting;
+  std::lock_guard<std::mutex> lock(shared_->mutex);
+  if (waiting) {
+    place_ = shared_->waiting.insert(shared_->waiting.end(), this);
+  } else if (place_) {
+    shared_->waiting.erase(*place_);
+    place_ = std::nullopt;
+  }
+}
+
+void HttpConnection::SetInProgress(bool in_progress) {
+  if (in_progress == in_progress_) return;
+  in_progress_ = in_progress;
+  in_progress ? ++shared_->in_progress : --shared_->in_progress;
+}
+
 void HttpConnection::ReadHeader() {
   parser_.emplace();
   parser_->header_limit(static_cast<uint32_t>(shared_->options.max_header_bytes));
   parser_->body_limit(shared_->options.max_body_bytes);
+  parser_->eager(false);  // the body is read when the head has been accepted
   timed_out_ = false;
+  http_1_0_ = false;
+  head_request_ = false;
+  streaming_ = false;
   Arm(shared_->options.header_timeout, &HttpConnection::CancelRead);
-  http::async_read_header(
-      socket_, buffer_, *parser_,
-      [self = shared_from_this()](Error error, size_t) { self->OnHeader(error); });
+  GatherHeader(0);
+}
+
+void HttpConnection::GatherHeader(size_t searched) {
+  const std::string_view read(static_cast<const char*>(buffer_.data().data()), buffer_.size());
+  const size_t end = read.find(kEndOfHead, searched);
+  if (end != std::string_view::npos) {
+    ParseHeader(read.substr(0, end));
+    return;
+  }
+  if (read.size() > shared_->options.max_header_bytes) {
+    OnHeader(http::error::header_limit);
+    return;
+  }
+  searched = read.size() - std::min(read.size(), kEndOfHeadSize - 1);
+  socket_.async_read_some(buffer_.prepare(kHeadRead),
+                          [self = shared_from_this(), searched](Error error, size_t bytes) {
+                            self->buffer_.commit(bytes);
+                            if (error) {
+                              self->OnHeader(error);
+                            } else {
+                              self->GatherHeader(searched);
+                            }
+                          });
+}
+
+void HttpConnection::ParseHeader(std::string_view lines) {
+  Error error;
+  if (HasFoldedLine(lines)) {
+    error = http::error::bad_value;
+  } else {
+    buffer_.consume(parser_->put(buffer_.data(), error));
+  }
+  OnHeader(error);
 }
 
 void HttpConnection::OnHeader(Error error) {
@@ -166,6 +174,10 @@ void HttpConnection::OnHeader(Error error) {
   const auto& head = parser_->get();
   http_1_0_ = head.version() < 11;
   head_request_ = head.method() == http::verb::head;
+  if (!HasPlainFraming(head)) {
+    RefuseError(http::error::bad_transfer_encoding);
+    return;
+  }
   keep_alive_ = head.keep_alive();
   if (auto refusal = shared_->handlers.check_head(TakeHead())) {
     if (parser_->is_done()) {
@@ -176,6 +188,8 @@ void HttpConnection::OnHeader(Error error) {
     }
     return;
   }
+  served_ = true;
+  SetInProgress(true);
   const auto expect = head.find(http::field::expect);
   if (expect != head.end() && !parser_->is_done()) {
     SendContinue();
@@ -220,8 +234,8 @@ void HttpConnection::OnBody(Error error) {
   answer_complete_ = false;
   streaming_ = false;
   exchange_ = std::make_shared<Exchange>(*this);
-  ++shared_->in_progress;
   Monitor();
+  if (exchange_ == nullptr) return;  // too much came behind it
   shared_->handlers.handle(std::move(request), exchange_);
 }
 
@@ -263,150 +277,6 @@ void HttpConnection::RefuseAndClose(HttpResponse response) {
   Queue(Head(response) + (head_request_ ? "" : response.body));
 }
 
-// ---- While it is answered.
-
-void HttpConnection::Monitor() {
-  if (buffer_.size() >= kReadAhead) return;
-  monitoring_ = true;
-  socket_.async_read_some(
-      buffer_.prepare(kMonitorRead),
-      [self = shared_from_this()](Error error, size_t bytes) { self->OnMonitored(error, bytes); });
-}
-
-void HttpConnection::OnMonitored(Error error, size_t bytes) {
-  monitoring_ = false;
-  buffer_.commit(bytes);
-  const bool cancelled = error == asio::error::operation_aborted;
-  if (error && !(cancelled && exchange_ == nullptr)) {
-    Close();
-  } else if (exchange_ != nullptr) {
-    Monitor();
-  } else {
-    WaitForRequest();
-  }
-}
-
-void HttpConnection::Send(const HttpResponse& response) {
-  if (streaming_ || answer_complete_) return;
-  answer_complete_ = true;
-  Queue(Head(response) + (head_request_ ? "" : response.body));
-}
-
-void HttpConnection::StartStream(const HttpResponse& response, std::string ping) {
-  if (streaming_ || answer_complete_) return;
-  streaming_ = true;
-  if (http_1_0_) keep_alive_ = false;  // its end is the end of the connection
-  ping_ = std::move(ping);
-  Queue(Head(response));
-  WriteChunk(response.body);
-  SchedulePing();
-}
-
-void HttpConnection::WriteChunk(std::string_view data) {
-  if (!streaming_ || answer_complete_ || data.empty()) return;
-  if (writing_.size() - written_ + queued_.size() > shared_->options.max_unsent_bytes) {
-    Close();
-    return;
-  }
-  wrote_since_ping_ = true;
-  if (http_1_0_) {
-    Queue(data);
-    return;
-  }
-  char size[32];
-  const int digits = std::snprintf(size, sizeof size, "%zx\r\n", data.size());
-  std::string chunk(size, digits);
-  chunk.append(data).append("\r\n");
-  Queue(chunk);
-}
-
-void HttpConnection::FinishStream() {
-  if (!streaming_ || answer_complete_) return;
-  answer_complete_ = true;
-  ping_timer_.cancel();
-  Queue(http_1_0_ ? "" : "0\r\n\r\n");
-}
-
-void HttpConnection::SchedulePing() {
-  wrote_since_ping_ = false;
-  ping_timer_.expires_after(shared_->options.ping_interval);
-  ping_timer_.async_wait([self = shared_from_this(), exchange = exchange_](Error error) {
-    if (!error) self->OnPing(exchange);
-  });
-}
-
-void HttpConnection::OnPing(const std::shared_ptr<Exchange>& exchange) {
-  if (exchange_ != exchange || exchange_ == nullptr || answer_complete_) return;
-  if (!wrote_since_ping_) WriteChunk(ping_);
-  if (exchange_ != nullptr) SchedulePing();
-}
-
-void HttpConnection::FinishExchange() {
-  std::exchange(exchange_, nullptr)->End(/*disconnected=*/false);
-  --shared_->in_progress;
-  if (!keep_alive_) {
-    Close();
-  } else if (monitoring_) {
-    socket_.cancel();  // OnMonitored goes on to the next request
-  } else {
-    WaitForRequest();
-  }
-}
-
-// ---- Writing.
-
-std::string HttpConnection::Head(const HttpResponse& response) const {
-  const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
-  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
-  head.append(reason.data(), reason.size());
-  head += "\r\nContent-Type: " + response.content_type;
-  if (!streaming_) {
-    head += "\r\nContent-Length: " + std::to_string(response.body.size());
-  } else if (!http_1_0_) {
-    head += "\r\nTransfer-Encoding: chunked\r\nCache-Control: no-cache";
-  }
-  for (const auto& [name, value] : response.headers) head += "\r\n" + name + ": " + value;
-  head += keep_alive_ ? "\r\nConnection: keep-alive\r\n\r\n" : "\r\nConnection: close\r\n\r\n";
-  return head;
-}
-
-void HttpConnection::Queue(std::string_view data) {
-  queued_.append(data);
-  if (!write_under_way_) WriteSome();
-}
-
-void HttpConnection::WriteSome() {
-  if (!socket_.is_open()) return;
-  if (written_ == writing_.size()) {
-    writing_ = std::exchange(queued_, {});
-    written_ = 0;
-  }
-  write_under_way_ = true;
-  Arm(shared_->options.write_timeout, &HttpConnection::Close);
-  socket_.async_write_some(
-      asio::buffer(writing_.data() + written_, writing_.size() - written_),
-      [self = shared_from_this()](Error error, size_t bytes) { self->OnWritten(error, bytes); });
-}
-
-void HttpConnection::OnWritten(Error error, size_t bytes) {
-  Disarm();
-  write_under_way_ = false;
-  if (error) {
-    Close();
-    return;
-  }
-  written_ += bytes;
-  if (written_ < writing_.size() || !queued_.empty()) {
-    WriteSome();
-  } else if (linger_after_write_) {
-    Linger();
-  } else if (exchange_ == nullptr) {
-    WaitForRequest();  // the head of the request was refused
-  } else if (answer_complete_) {
-    FinishExchange();
-  }
-}
-
 // ---- Endings.
 
 // Reads on for a moment after a refusal: closing with unread bytes would reset the connection, and
@@ -434,9 +304,9 @@ void HttpConnection::Close() {
   ping_timer_.cancel();
   Error ignored;
   socket_.close(ignored);
+  SetInProgress(false);
   if (exchange_ == nullptr) return;
   const auto exchange = std::exchange(exchange_, nullptr);
-  --shared_->in_progress;
   exchange->End(/*disconnected=*/!answer_complete_ || write_under_way_);
 }
 

@@ -11,6 +11,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,16 +25,20 @@ namespace switchyard::gateway {
 
 class HttpConnection;
 
+inline constexpr size_t kReadAhead = 64 << 10;  // of requests that follow the one being answered
+
 // What the connections of a server share.
 struct HttpShared {
   HttpServerOptions options;
   HttpHandlers handlers;
   boost::asio::io_context io;
-  std::atomic<size_t> in_progress{0};  // requests handed to the handler and not answered yet
+  std::atomic<size_t> in_progress{0};  // requests, from their accepted header to their answer
+  std::atomic<bool> closing{false};    // every answer is the last one of its connection
 
   std::mutex mutex;
   bool stopped = false;                   // nothing is posted to `io` any more
   std::set<HttpConnection*> connections;  // each removes itself when it is destroyed
+  std::list<HttpConnection*> waiting;     // for a request, the one that has waited longest first
 };
 
 // Everything runs on the strand of its socket, except what says otherwise.
@@ -53,6 +58,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void Start();  // from any thread
   void Stop();   // from any thread: closes soon
 
+  // From any thread, with the shared mutex held, when it has been taken out of the waiting ones.
+  void StopIfWaiting();
+
  private:
   class Exchange;
   using Error = boost::system::error_code;
@@ -60,7 +68,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   // Reading a request.
   void WaitForRequest();
+  void SetWaiting(bool waiting);
+  void SetInProgress(bool in_progress);
   void ReadHeader();
+  void GatherHeader(size_t searched);
+  void ParseHeader(std::string_view lines);
   void OnHeader(Error error);
   void SendContinue();
   void ReadBody();
@@ -81,7 +93,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void FinishExchange();
 
   // Writing.
-  std::string Head(const HttpResponse& response) const;
+  std::string Head(const HttpResponse& response);
   void Queue(std::string_view data);
   void WriteSome();
   void OnWritten(Error error, size_t bytes);
@@ -100,6 +112,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   boost::asio::steady_timer deadline_;  // of the one wait that is under way
   uint64_t deadline_round_ = 0;         // tells an expiry that comes late from the present one
   bool timed_out_ = false;
+
+  bool waiting_ = false;      // for the first byte of a request
+  bool served_ = false;       // has sent a request that was accepted
+  bool in_progress_ = false;  // counted in shared_->in_progress
+  std::optional<std::list<HttpConnection*>::iterator> place_;  // guarded by shared_->mutex
 
   std::shared_ptr<Exchange> exchange_;  // the request being answered
   bool http_1_0_ = false;

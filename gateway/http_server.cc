@@ -1,7 +1,11 @@
 #include "gateway/http_server.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -18,6 +22,18 @@ using Error = boost::system::error_code;
 
 constexpr Duration kAcceptRetry = std::chrono::milliseconds(100);  // out of file descriptors
 
+// The listener, gRPC, the data path of roles in the same process.
+constexpr rlim_t kOtherDescriptors = 256;
+
+// How many connections this process may have open.
+size_t RoomForConnections() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return SIZE_MAX;
+  const rlimit raised{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+  if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  return limit.rlim_cur - std::min(limit.rlim_cur / 2, kOtherDescriptors);
+}
+
 }  // namespace
 
 struct HttpServer::Impl {
@@ -27,6 +43,7 @@ struct HttpServer::Impl {
         acceptor(asio::make_strand(shared->io)),
         retry(acceptor.get_executor()) {
     shared->options = options;
+    shared->options.max_connections = std::min(options.max_connections, RoomForConnections());
     shared->handlers = std::move(handlers);
   }
 
@@ -43,15 +60,27 @@ struct HttpServer::Impl {
 
   Error Listen() {
     Error error;
-    const auto address = asio::ip::make_address(shared->options.host, error);
-    if (error) return error;
-    const tcp::endpoint endpoint(address, shared->options.port);
-    acceptor.open(endpoint.protocol(), error);
+    const tcp::endpoint endpoint = Resolve(error);
+    if (!error) acceptor.open(endpoint.protocol(), error);
     if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
     if (!error) acceptor.bind(endpoint, error);
     if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-    if (!error) bound_port = acceptor.local_endpoint(error).port();
+    if (!error) bound = acceptor.local_endpoint(error);
     return error;
+  }
+
+  tcp::endpoint Resolve(Error& error) {
+    const std::string& host = shared->options.host;
+    const std::string port = std::to_string(shared->options.port);
+    if (host.empty()) {  // which would be every address
+      error = asio::error::invalid_argument;
+      return {};
+    }
+    // IPv4 first: that is what most clients take "localhost" for.
+    tcp::resolver resolver(shared->io);
+    auto found = resolver.resolve(tcp::v4(), host, port, tcp::resolver::numeric_service, error);
+    if (error) found = resolver.resolve(host, port, tcp::resolver::numeric_service, error);
+    return error ? tcp::endpoint() : found.begin()->endpoint();
   }
 
   void Accept() {
@@ -81,10 +110,20 @@ struct HttpServer::Impl {
     bool welcome = false;
     {
       std::lock_guard<std::mutex> lock(shared->mutex);
-      welcome = !shared->stopped && shared->connections.size() < shared->options.max_connections;
+      welcome = !shared->stopped &&
+                (shared->connections.size() < shared->options.max_connections || MakeRoom());
       if (welcome) shared->connections.insert(connection.get());
     }
     if (welcome) connection->Start();
+  }
+
+  // With the mutex held: sends away the connection that has waited longest for a request.
+  bool MakeRoom() {
+    if (shared->waiting.empty()) return false;
+    HttpConnection* longest = shared->waiting.front();
+    shared->waiting.pop_front();
+    longest->StopIfWaiting();
+    return true;
   }
 
   void StopAccepting() {
@@ -101,7 +140,7 @@ struct HttpServer::Impl {
   asio::basic_waitable_timer<std::chrono::steady_clock,
                              asio::wait_traits<std::chrono::steady_clock>, HttpConnection::Strand>
       retry;
-  uint16_t bound_port = 0;
+  tcp::endpoint bound;
   std::vector<std::thread> threads;
 };
 
@@ -122,7 +161,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOp
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
-uint16_t HttpServer::port() const { return impl_->bound_port; }
+uint16_t HttpServer::port() const { return impl_->bound.port(); }
+
+bool HttpServer::loopback() const { return impl_->bound.address().is_loopback(); }
+
+void HttpServer::CloseAfterAnswers() { impl_->shared->closing = true; }
 
 void HttpServer::StopAccepting() { impl_->StopAccepting(); }
 

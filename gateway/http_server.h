@@ -19,14 +19,17 @@ struct HttpServerOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 0;  // 0 takes a free one
   int threads = 2;
-  size_t max_connections = 8192;                       // further ones are closed at once
-  size_t max_header_bytes = 16 << 10;                  // 431 beyond
-  size_t max_body_bytes = size_t{8} << 20;             // 413 beyond
-  size_t max_unsent_bytes = size_t{4} << 20;           // of one answer; a slower reader is dropped
-  Duration idle_timeout = std::chrono::seconds(75);    // between requests of a connection
-  Duration header_timeout = std::chrono::seconds(10);  // 408 beyond
-  Duration body_timeout = std::chrono::seconds(60);    // 408 beyond
-  Duration write_timeout = std::chrono::seconds(30);   // of one write that makes no progress
+  // At most; fewer when the process may not open as many descriptors. One more closes the
+  // connection that has waited longest for a request, or is closed when none waits.
+  size_t max_connections = 8192;
+  size_t max_header_bytes = 16 << 10;         // 431 beyond
+  size_t max_body_bytes = size_t{8} << 20;    // 413 beyond
+  size_t max_unsent_bytes = size_t{4} << 20;  // of one answer; a slower reader is dropped
+  Duration first_byte_timeout = std::chrono::seconds(10);  // for a connection's first request
+  Duration idle_timeout = std::chrono::seconds(75);        // between requests of a connection
+  Duration header_timeout = std::chrono::seconds(10);      // 408 beyond
+  Duration body_timeout = std::chrono::seconds(60);        // 408 beyond
+  Duration write_timeout = std::chrono::seconds(30);       // of one write that makes no progress
   Duration ping_interval = std::chrono::seconds(15);
 };
 
@@ -42,12 +45,19 @@ struct HttpHandlers {
 // A listening server. Thread-safe.
 class HttpServer {
  public:
-  // UNAVAILABLE when the address cannot be bound, naming it.
+  // UNAVAILABLE when the address cannot be bound, naming it. Raises this process's limit of open
+  // descriptors as far as it may.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options,
                                                            HttpHandlers handlers);
   ~HttpServer();  // closes every connection; handlers are not called afterwards
 
   uint16_t port() const;
+
+  // Bound to an address that only this machine reaches.
+  bool loopback() const;
+
+  // From now on every answer ends its connection.
+  void CloseAfterAnswers();
 
   void StopAccepting();
 

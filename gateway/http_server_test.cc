@@ -3,7 +3,9 @@
 #include "gateway/http_server.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -115,10 +117,44 @@ TEST_F(HttpServerTest, RefusesWhatIsTooLarge) {
   EXPECT_EQ(handled_, 0);
 }
 
+// What grows without ever being a body.
+TEST_F(HttpServerTest, RefusesEndlessChunkExtensionsAndTrailers) {
+  Start();
+  const std::string chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string endless(1 << 20, 'x');
+  EXPECT_EQ(Status(chunked + "3;" + endless), 431);
+  EXPECT_EQ(Status(chunked + "0\r\n" + endless), 431);
+  EXPECT_EQ(Status(chunked + "0\r\nX: " + endless), 431);
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_F(HttpServerTest, AHeaderMayComeByteByByte) {
+  Start();
+  TestConnection connection(server_->port());
+  for (const char byte : RequestText("POST", "/", "slow")) {
+    connection.Send(std::string_view(&byte, 1));
+  }
+  EXPECT_EQ(connection.Receive().body, "POST slow");
+}
+
+TEST_F(HttpServerTest, ARefusalAfterAStreamIsWhole) {
+  Start();
+  TestConnection connection(server_->port());
+  connection.Send(RequestText("GET", "/stream"));
+  ASSERT_TRUE(connection.WaitFor("one"));
+  held_->Finish();
+  EXPECT_EQ(connection.Receive().status, 200);
+  connection.Send(RequestText("GET", "/refused"));
+  EXPECT_EQ(connection.Receive().body, "no");
+}
+
 TEST_F(HttpServerTest, RefusesWhatIsNoHttp) {
   Start();
   for (const char* bytes :
-       {"nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n",
+       {"nonsense\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\r\n\r\n",
+        "\x16\x03\x01\x02\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
@@ -126,7 +162,18 @@ TEST_F(HttpServerTest, RefusesWhatIsNoHttp) {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabcde\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
-        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\nx"}) {
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\nx",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "0\r\n\r\n",
+        "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\r\n\tb\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"}) {
     const int status = Status(bytes);
     EXPECT_TRUE(status == 400 || status == 413) << bytes << " " << status;
   }
@@ -141,12 +188,20 @@ TEST_F(HttpServerTest, RefusesABodyBeforeItIsRead) {
 }
 
 TEST_F(HttpServerTest, SlowClientsTimeOut) {
-  Start({.idle_timeout = std::chrono::milliseconds(50),
+  Start({.first_byte_timeout = std::chrono::milliseconds(50),
+         .idle_timeout = std::chrono::milliseconds(300),
          .header_timeout = std::chrono::milliseconds(50),
          .body_timeout = std::chrono::milliseconds(50)});
   EXPECT_EQ(Status("GET / HTT"), 408);
   EXPECT_EQ(Status("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab"), 408);
+  TestConnection silent(server_->port());
+  EXPECT_TRUE(silent.Ended());
   TestConnection idle(server_->port());
+  for (int i = 0; i < 2; ++i) {
+    idle.Send(RequestText("GET", "/"));
+    EXPECT_EQ(idle.Receive().status, 200);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
   EXPECT_TRUE(idle.Ended());
 }
 
@@ -162,6 +217,17 @@ TEST_F(HttpServerTest, TellsThatAClientIsGone) {
   held_->OnDisconnect([&late] { ++late; });
   EXPECT_EQ(late, 1);
   held_->Send({.body = "to nobody"});
+}
+
+// There is no room to read a disconnect behind so much.
+TEST_F(HttpServerTest, DropsAClientThatSendsTooMuchAhead) {
+  Start();
+  TestConnection connection(server_->port());
+  connection.Send(RequestText("GET", "/never"));
+  while (handled_ == 0) std::this_thread::yield();
+  connection.Send(std::string(256 << 10, 'x'));
+  while (gone_ == 0) std::this_thread::yield();
+  EXPECT_TRUE(connection.Ended());
 }
 
 TEST_F(HttpServerTest, PingsAnIdleStream) {
@@ -188,13 +254,72 @@ TEST_F(HttpServerTest, DropsAReaderThatIsTooSlow) {
   while (!gone) held_->Write(std::string(1 << 16, 'x'));
 }
 
-TEST_F(HttpServerTest, ConnectionsBeyondTheLimitAreClosed) {
+TEST_F(HttpServerTest, WhenFullTheConnectionThatWaitedLongestIsClosed) {
+  Start({.max_connections = 2});
+  TestConnection first(server_->port());
+  TestConnection second(server_->port());
+  for (TestConnection* connection : {&first, &second}) {
+    connection->Send(RequestText("GET", "/"));
+    EXPECT_EQ(connection->Receive().status, 200);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // both wait for a request again
+  TestConnection third(server_->port());
+  EXPECT_TRUE(first.Ended());
+  third.Send(RequestText("GET", "/"));
+  EXPECT_EQ(third.Receive().status, 200);
+  second.Send(RequestText("GET", "/"));
+  EXPECT_EQ(second.Receive().status, 200);
+}
+
+TEST_F(HttpServerTest, WhenFullOfRequestsFurtherConnectionsAreClosed) {
   Start({.max_connections = 1});
   TestConnection first(server_->port());
-  first.Send(RequestText("GET", "/"));
-  EXPECT_EQ(first.Receive().status, 200);
+  first.Send(RequestText("GET", "/never"));
+  while (handled_ == 0) std::this_thread::yield();
   TestConnection second(server_->port());
   EXPECT_TRUE(second.Ended());
+  EXPECT_EQ(gone_, 0);
+}
+
+TEST_F(HttpServerTest, RaisesTheLimitOfDescriptors) {
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 128);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  Start();
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, limit.rlim_max);
+}
+
+TEST_F(HttpServerTest, LastAnswersEndTheirConnections) {
+  Start();
+  TestConnection connection(server_->port());
+  connection.Send(RequestText("GET", "/"));
+  EXPECT_EQ(connection.Receive().headers.at("connection"), "keep-alive");
+  server_->CloseAfterAnswers();
+  connection.Send(RequestText("GET", "/"));
+  EXPECT_EQ(connection.Receive().headers.at("connection"), "close");
+  EXPECT_TRUE(connection.Ended());
+}
+
+TEST_F(HttpServerTest, ARequestIsInProgressFromItsHeader) {
+  Start();
+  TestConnection connection(server_->port());
+  connection.Send("POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  ASSERT_TRUE(connection.WaitFor("100 Continue\r\n\r\n"));
+  EXPECT_FALSE(server_->WaitIdle(std::chrono::milliseconds(20)));
+  connection.Send("ab");
+  ASSERT_TRUE(connection.WaitFor("POST ab"));
+  EXPECT_TRUE(server_->WaitIdle(std::chrono::seconds(10)));
+}
+
+TEST_F(HttpServerTest, HostMayBeAName) {
+  Start({.host = "localhost"});
+  EXPECT_EQ(Fetch(server_->port(), "GET", "/").status, 200);
+  EXPECT_TRUE(server_->loopback());
+  Start({.host = "0.0.0.0"});
+  EXPECT_EQ(Fetch(server_->port(), "GET", "/").status, 200);
+  EXPECT_FALSE(server_->loopback());
 }
 
 TEST_F(HttpServerTest, StopsWithRequestsUnderWay) {
@@ -213,6 +338,7 @@ TEST_F(HttpServerTest, AnAddressInUseIsAnError) {
   const auto second = HttpServer::Start({.port = server_->port()}, {});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_FALSE(HttpServer::Start({.host = "no such host"}, {}).ok());
+  EXPECT_FALSE(HttpServer::Start({.host = ""}, {}).ok());
 }
 
 }  // namespace

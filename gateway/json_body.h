@@ -11,8 +11,9 @@ namespace switchyard::gateway {
 using Json =
     nlohmann::ordered_json;  // templates see the keys of a message in the order they came in
 
-// Parses a request's body, which must be a JSON object in valid UTF-8. Depth and number of values
-// are bounded. The error tells near which field the body is wrong, never what stands there.
+// Parses a request's body, which must be a JSON object in valid UTF-8. Depth and numbers of values
+// and keys are bounded. The error tells near which field the body is wrong, never what stands
+// there.
 std::optional<ApiError> ParseJsonBody(const std::string& body, Json* json);
 
 }  // namespace switchyard::gateway

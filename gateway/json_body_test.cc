@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <string>
+
 namespace switchyard::gateway {
 namespace {
 
@@ -54,6 +57,36 @@ TEST(JsonBodyTest, BoundsDepthAndSize) {
   }
   EXPECT_FALSE(ParseJsonBody("{\"a\": " + Repeat("[", 50) + Repeat("]", 50) + "}", &json));
   EXPECT_TRUE(ParseJsonBody("{\"a\": [" + Repeat("0,", 1'100'000) + "0]}", &json));
+}
+
+std::string Keys(int first, int count) {
+  std::string text;
+  for (int i = first; i < first + count; ++i) {
+    text += (text.empty() ? "\"" : ",\"") + std::to_string(i) + "\":0";
+  }
+  return "{" + text + "}";
+}
+
+// A key is looked for among all those of its object.
+TEST(JsonBodyTest, BoundsKeys) {
+  Json json;
+  EXPECT_FALSE(ParseJsonBody("{\"logit_bias\": " + Keys(0, 1024) + "}", &json));
+  EXPECT_EQ(json["logit_bias"].size(), 1024);
+  auto error = ParseJsonBody("{\"logit_bias\": " + Keys(0, 1025) + "}", &json);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->param, "logit_bias");
+  EXPECT_TRUE(ParseJsonBody("{\"same\": {" + Repeat("\"a\": 0,", 2000) + "\"a\": 0}}", &json));
+
+  std::string many;
+  for (int i = 0; i < 65; ++i) many += (many.empty() ? "" : ",") + Keys(0, 1024);
+  error = ParseJsonBody("{\"messages\": [" + many + "]}", &json);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->param, "messages");
+
+  // Half a million keys took minutes once.
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(ParseJsonBody(Keys(0, 500'000), &json));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
 }  // namespace

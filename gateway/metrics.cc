@@ -6,6 +6,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -59,6 +60,13 @@ struct Metrics::Impl {
   struct Followed {
     Follower queries, hits, preemptions;
   };
+  struct WorkerGauges {
+    Gauge* alive = nullptr;
+    Gauge* kv_usage = nullptr;
+  };
+
+  WorkerGauges& GaugesOf(const std::string& worker);
+  void ForgetAllBut(const std::vector<WorkerReport>& workers);
 
   Registry registry;
   Family<Counter>& http_responses = BuildCounter()
@@ -105,8 +113,30 @@ struct Metrics::Impl {
                                      "From the request to its last token", kLongTimes);
 
   std::mutex mutex;
-  std::map<std::string, Followed> followed;  // by worker
+  std::map<std::string, Followed> followed;    // by worker; one that left may come back
+  std::map<std::string, WorkerGauges> gauges;  // by worker, of those there are
 };
+
+Metrics::Impl::WorkerGauges& Metrics::Impl::GaugesOf(const std::string& worker) {
+  WorkerGauges& found = gauges[worker];
+  if (found.alive == nullptr) {
+    found = {.alive = &workers_alive.Add({{"worker", worker}}),
+             .kv_usage = &kv_usage.Add({{"worker", worker}})};
+  }
+  return found;
+}
+
+void Metrics::Impl::ForgetAllBut(const std::vector<WorkerReport>& workers) {
+  std::erase_if(gauges, [&](const auto& entry) {
+    const bool stays = std::any_of(workers.begin(), workers.end(), [&](const WorkerReport& worker) {
+      return worker.name == entry.first;
+    });
+    if (stays) return false;
+    workers_alive.Remove(entry.second.alive);
+    kv_usage.Remove(entry.second.kv_usage);
+    return true;
+  });
+}
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
   for (const char* reason : {"stop", "length", "abort", "error"}) {
@@ -144,19 +174,20 @@ std::string Metrics::Render(const std::vector<WorkerReport>& workers) {
   double waiting = 0;
   for (const WorkerReport& worker : workers) {
     const v1::RouterWorkerStatus& status = worker.status;
-    impl_->workers_alive.Add({{"worker", worker.name}}).Set(worker.alive ? 1 : 0);
+    const Impl::WorkerGauges& gauges = impl_->GaugesOf(worker.name);
+    gauges.alive->Set(worker.alive ? 1 : 0);
     if (worker.alive) {
       running += status.running();
       waiting += status.waiting();
     }
     const double pages = static_cast<double>(status.kv_pages_total());
-    impl_->kv_usage.Add({{"worker", worker.name}})
-        .Set(pages > 0 ? static_cast<double>(status.kv_pages_used()) / pages : 0);
+    gauges.kv_usage->Set(pages > 0 ? static_cast<double>(status.kv_pages_used()) / pages : 0);
     Impl::Followed& followed = impl_->followed[worker.name];
     followed.queries.Follow(impl_->prefix_queries, status.prefix_cache_queries());
     followed.hits.Follow(impl_->prefix_hits, status.prefix_cache_hits());
     followed.preemptions.Follow(impl_->preemptions, status.preemptions());
   }
+  impl_->ForgetAllBut(workers);
   impl_->running.Set(running);
   impl_->waiting.Set(waiting);
   return prometheus::TextSerializer().Serialize(impl_->registry.Collect());

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <ctime>
 #include <random>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "services/base/log.h"
 #include "services/base/version.h"
@@ -16,7 +17,6 @@ namespace {
 
 constexpr size_t kMostLoggedFields = 1000;
 constexpr size_t kLongestLoggedField = 64;
-constexpr uint64_t kPositionsWithoutModel = 1 << 17;  // before a worker has said how many there are
 constexpr char kModelPath[] = "/v1/models";
 
 std::string RandomId() {
@@ -34,6 +34,22 @@ std::string TraceParent(const HttpRequest& request) {
   const std::string_view value = request.Header("traceparent");
   const bool plain = value.find_first_not_of("0123456789abcdef-") == std::string_view::npos;
   return value.size() == 55 && plain ? std::string(value) : "";
+}
+
+// "org%2Fname" as "org/name"; what is no escape stays as it is.
+std::string PercentDecode(std::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '%' && i + 2 < text.size() &&
+                        absl::ascii_isxdigit(text[i + 1]) && absl::ascii_isxdigit(text[i + 2]);
+    if (escape) {
+      decoded += absl::HexStringToBytes(std::string(text.substr(i + 1, 2)));
+      i += 2;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
 }
 
 }  // namespace
@@ -96,6 +112,7 @@ Routes::Routes(const GatewayOptions& options, ModelFiles model, WorkerPool& pool
       authenticator_(options.api_keys),
       created_(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())),
       pool_(pool),
+      prompts_(model_, pool),
       metrics_(metrics),
       jobs_(std::make_shared<JobCount>()) {}
 
@@ -129,18 +146,23 @@ void Routes::Handle(const HttpRequest& request, std::shared_ptr<HttpExchange> ex
 
 HttpResponse Routes::Refuse(int status) {
   metrics_.CountHttpResponse(status);
+  ApiError error{.status = status};
   switch (status) {
     case 408:
-      return ErrorResponse({.status = 408, .message = "the request came too slowly"});
+      error.message = "the request came too slowly";
+      break;
     case 413:
-      return ErrorResponse(
-          {.status = 413,
-           .message = absl::StrCat("the body is larger than ", options_.max_body_bytes, " bytes")});
+      error.message = absl::StrCat("the body is larger than ", options_.max_body_bytes, " bytes");
+      break;
     case 431:
-      return ErrorResponse({.status = 431, .message = "the header is too large"});
+      error.message = "the header is too large";
+      break;
     default:
-      return ErrorResponse({.status = 400, .message = "this is not valid HTTP"});
+      error.message = "this is not valid HTTP";
   }
+  HttpResponse response = ErrorResponse(error);
+  response.headers.push_back({"X-Request-Id", RandomId()});  // its own may not have been readable
+  return response;
 }
 
 void Routes::WaitForJobs() {
@@ -181,7 +203,7 @@ void Routes::Models(Reply& reply) {
   const std::string_view path = reply.request.path;
   if (path == kModelPath) {
     reply.Send(Json{{"object", "list"}, {"data", Json::array({ModelJson()})}});
-  } else if (path.substr(sizeof kModelPath) == model_.name) {
+  } else if (PercentDecode(path.substr(sizeof kModelPath)) == model_.name) {
     reply.Send(ModelJson());
   } else {
     reply.Send(NotFound("this server does not serve that model", "model_not_found"));
@@ -193,17 +215,19 @@ void Routes::Tokenize(Reply& reply) {
   if (!ReadBody(reply, &json)) return;
   FieldReader reader(json);
   reader.Ignore("model");
-  const bool is_chat = json.contains("messages");
+  const bool is_chat = reader.Value("messages") != nullptr;
   const auto text = is_chat ? std::nullopt : reader.String("prompt");
   const ChatMessages chat = is_chat ? ReadChatMessages(reader) : ChatMessages{};
   const bool add_special = reader.Bool("add_special_tokens", true);
   const bool with_texts = reader.Bool("return_token_strs", false);
   if (!is_chat && !text) reader.Fail("prompt", "is required, or messages");
+  LogUnknown(reader.Unknown());
   if (reader.error()) return reply.Send(*reader.error());
   if (model_.tokenizer == nullptr) return reply.Send(NotFound("no tokenizer", "no_tokenizer"));
   TextPrompt encoded;
-  const auto error = is_chat ? EncodeChat(chat, &encoded.ids)
-                             : EncodePrompt(*text, add_special, &encoded, /*wants_text=*/false);
+  const auto error = is_chat
+                         ? prompts_.EncodeChat(chat, /*may_cut=*/false, &encoded.ids)
+                         : prompts_.EncodePrompt(*text, add_special, /*may_cut=*/false, &encoded);
   if (error) return reply.Send(*error);
   const std::vector<int32_t>& ids = encoded.ids;
   const auto model = pool_.model();
@@ -226,6 +250,7 @@ void Routes::Detokenize(Reply& reply) {
   reader.Ignore("model");
   if (reader.Value("tokens") == nullptr) reader.Fail("tokens", "is required");
   const auto ids = reader.TokenIds("tokens", model_.tokenizer->vocabulary());
+  LogUnknown(reader.Unknown());
   if (reader.error()) return reply.Send(*reader.error());
   reply.Send(Json{{"prompt", model_.tokenizer->Decode(ids, /*skip_special=*/true)}});
 }
@@ -269,82 +294,6 @@ bool Routes::CanServe(Reply& reply) {
   return false;
 }
 
-// Refuses what cannot fit without spending time on cutting it into tokens.
-std::optional<ApiError> Routes::CheckSize(const std::string& field, const std::string& text) const {
-  const auto model = pool_.model();
-  const uint64_t tokens = model ? model->max_positions : kPositionsWithoutModel;
-  const uint64_t limit = tokens * model_.tokenizer->max_token_bytes();
-  if (text.size() <= limit) return std::nullopt;
-  return ApiError{.status = 400,
-                  .message = absl::StrCat("the model takes ", tokens,
-                                          " tokens; the text has more than ", limit, " bytes"),
-                  .param = field,
-                  .code = "context_length_exceeded"};
-}
-
-std::optional<ApiError> Routes::EncodeChat(const ChatMessages& chat,
-                                           std::vector<int32_t>* ids) const {
-  if (model_.tokenizer == nullptr || model_.chat_template == nullptr) {
-    return InvalidField("messages", "the model has no chat template");
-  }
-  tokenizer::RenderOptions options{.add_generation_prompt = chat.add_generation_prompt,
-                                   .continue_final_message = chat.continue_final_message};
-  const std::time_t now = std::time(nullptr);
-  localtime_r(&now, &options.now);
-  if (!chat.documents.is_null()) options.documents = &chat.documents;
-  if (!chat.template_variables.is_null()) options.variables = &chat.template_variables;
-  const auto text = model_.chat_template->Render(chat.messages, options);
-  if (!text.ok()) {
-    return ApiError{
-        .status = 400, .message = std::string(text.status().message()), .param = "messages"};
-  }
-  if (auto error = CheckSize("messages", *text)) return error;
-  auto encoded = model_.tokenizer->EncodeRendered(*text);
-  if (!encoded.ok()) return FromWorkerStatus(encoded.status());
-  *ids = *std::move(encoded);
-  return std::nullopt;
-}
-
-std::optional<ApiError> Routes::EncodePrompt(const Prompt& prompt, bool add_special,
-                                             TextPrompt* encoded, bool wants_text) const {
-  const tokenizer::Tokenizer* tokenizer = model_.tokenizer.get();
-  if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
-    encoded->ids = *ids;
-    if (wants_text && tokenizer != nullptr) encoded->text = tokenizer->Decode(*ids, true);
-    return std::nullopt;
-  }
-  if (tokenizer == nullptr) {
-    return InvalidField("prompt", "the model has no tokenizer; send token ids");
-  }
-  encoded->text = std::get<std::string>(prompt);
-  if (auto error = CheckSize("prompt", encoded->text)) return error;
-  auto ids = tokenizer->Encode(encoded->text, add_special);
-  if (!ids.ok()) return FromWorkerStatus(ids.status());
-  encoded->ids = *std::move(ids);
-  return std::nullopt;
-}
-
-std::optional<ApiError> Routes::FitPrompt(const SamplingFields& sampling, TextPrompt& prompt,
-                                          uint32_t* max_tokens) const {
-  std::vector<int32_t>& ids = prompt.ids;
-  if (sampling.truncate_prompt_tokens && ids.size() > *sampling.truncate_prompt_tokens) {
-    ids.erase(ids.begin(), ids.end() - *sampling.truncate_prompt_tokens);
-  }
-  if (ids.empty()) return InvalidField("prompt", "must hold at least one token");
-  const uint64_t limit = pool_.model()->max_positions;
-  const uint64_t least = sampling.max_tokens == 0u ? 0 : 1;
-  const uint64_t wanted = sampling.max_tokens.value_or(least);
-  if (ids.size() + wanted > limit) {
-    return ApiError{.status = 400,
-                    .message = absl::StrCat("the model takes ", limit, " tokens; the prompt has ",
-                                            ids.size(), " and the answer may have ", wanted),
-                    .param = ids.size() + least > limit ? "prompt" : "max_tokens",
-                    .code = "context_length_exceeded"};
-  }
-  *max_tokens = static_cast<uint32_t>(sampling.max_tokens.value_or(limit - ids.size()));
-  return std::nullopt;
-}
-
 void Routes::Complete(Reply& reply) {
   Json json;
   if (!ReadBody(reply, &json)) return;
@@ -355,12 +304,16 @@ void Routes::Complete(Reply& reply) {
   if (!CanServe(reply)) return;
   TextJobOptions job{.answer = {.echo = request.echo, .logprobs = request.logprobs},
                      .sampling = request.sampling};
+  const bool may_cut = request.sampling.truncate_prompt_tokens.has_value();
   for (const Prompt& prompt : request.prompts) {
     TextPrompt encoded;
     uint32_t max_tokens = 0;
-    auto error = EncodePrompt(prompt, request.add_special_tokens, &encoded, request.echo);
-    if (!error) error = FitPrompt(request.sampling, encoded, &max_tokens);
+    auto error = prompts_.EncodePrompt(prompt, request.add_special_tokens, may_cut, &encoded);
+    if (!error) error = prompts_.Fit(request.sampling, encoded, &max_tokens);
     if (error) return reply.Send(*error);
+    if (request.echo && encoded.text.empty() && model_.tokenizer != nullptr) {
+      encoded.text = model_.tokenizer->Decode(encoded.ids, /*skip_special=*/true);
+    }
     job.prompts.push_back(std::move(encoded));
     job.max_tokens.push_back(max_tokens);
   }
@@ -379,8 +332,11 @@ void Routes::Chat(Reply& reply) {
                      .prompts = std::vector<TextPrompt>(1),
                      .max_tokens = {0},
                      .continues_text = request.chat.continue_final_message};
-  if (const auto error = EncodeChat(request.chat, &job.prompts[0].ids)) return reply.Send(*error);
-  if (auto error = FitPrompt(request.sampling, job.prompts[0], &job.max_tokens[0])) {
+  const bool may_cut = request.sampling.truncate_prompt_tokens.has_value();
+  if (const auto error = prompts_.EncodeChat(request.chat, may_cut, &job.prompts[0].ids)) {
+    return reply.Send(*error);
+  }
+  if (auto error = prompts_.Fit(request.sampling, job.prompts[0], &job.max_tokens[0])) {
     if (error->param == "prompt") error->param = "messages";
     return reply.Send(*error);
   }

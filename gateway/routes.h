@@ -16,20 +16,11 @@
 #include "gateway/gateway_options.h"
 #include "gateway/http_types.h"
 #include "gateway/metrics.h"
+#include "gateway/prompt_encoder.h"
 #include "gateway/text_job.h"
 #include "gateway/worker_pool.h"
-#include "services/tokenizer/chat_template.h"
-#include "services/tokenizer/tokenizer.h"
 
 namespace switchyard::gateway {
-
-// What a checkpoint's folder says about text.
-struct ModelFiles {
-  std::string name;
-  SamplingDefaults defaults;                               // generation_config.json's
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;         // null: token ids only
-  std::unique_ptr<tokenizer::ChatTemplate> chat_template;  // null: no chat
-};
 
 // Thread-safe. Pool and metrics must outlive it and its jobs.
 class Routes {
@@ -72,13 +63,7 @@ class Routes {
   ServerLimits Limits() const;
   bool ReadBody(Reply& reply, Json* json);
   void LogUnknown(const std::vector<std::string>& fields);
-  std::optional<ApiError> CheckSize(const std::string& field, const std::string& text) const;
-  std::optional<ApiError> EncodeChat(const ChatMessages& chat, std::vector<int32_t>* ids) const;
-  std::optional<ApiError> EncodePrompt(const Prompt& prompt, bool add_special, TextPrompt* encoded,
-                                       bool wants_text) const;
   bool CanServe(Reply& reply);
-  std::optional<ApiError> FitPrompt(const SamplingFields& sampling, TextPrompt& prompt,
-                                    uint32_t* max_tokens) const;
   void StartJob(Reply& reply, TextJobOptions job);
 
   const GatewayOptions& options_;
@@ -86,6 +71,7 @@ class Routes {
   const Authenticator authenticator_;
   const int64_t created_;
   WorkerPool& pool_;
+  const PromptEncoder prompts_;
   Metrics& metrics_;
   std::atomic<bool> draining_{false};
   const std::shared_ptr<JobCount> jobs_;

@@ -82,6 +82,7 @@ grpc::Status FakeRouterWorker::Generate(grpc::ServerContext* context,
     requests_.push_back(*request);
     behaviour = behaviour_;
   }
+  std::this_thread::sleep_for(behaviour.first_delay);
   if (!behaviour.refuse.ok()) return runtime::ToGrpc(behaviour.refuse);
   ++running_;
   v1::GenerateResponse response;

@@ -20,6 +20,7 @@ namespace switchyard::gateway::testing {
 // so any fake worker goes on where another left off.
 struct FakeBehaviour {
   std::vector<int32_t> script;  // the greedy tokens, repeated; token 2 ends
+  Duration first_delay{};       // before anything
   Duration token_delay{};       // before each token
   int die_after = -1;           // breaks the call after so many tokens of it; -1: never
   absl::Status refuse;          // not OK: the answer to every call
