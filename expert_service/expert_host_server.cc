@@ -63,8 +63,9 @@ std::vector<uint32_t> ExpertsPerLayer(const model::ModelSpec& spec) {
 uint64_t BytesPerExpert(const model::ModelSpec& spec, kernels::NumericsClass numerics) {
   const std::vector<int64_t> layers = spec.MoeLayers();
   if (layers.empty()) return 0;
-  return uint64_t{3} * spec.hidden * spec.layers[layers.front()].ffn.intermediate *
-         SizeOf(WireType(numerics));
+  const model::FfnSpec& ffn = spec.layers[layers.front()].ffn;
+  const uint64_t matrices = ffn.gated ? 3 : 2;
+  return matrices * spec.hidden * ffn.intermediate * SizeOf(WireType(numerics));
 }
 
 bool SameModel(const v1::ModelIdentity& a, const v1::ModelIdentity& b) {
