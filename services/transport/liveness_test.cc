@@ -201,7 +201,7 @@ TEST(LivenessTest, AnotherVersionIsRefusedByName) {
   introduction[4] = 9;
   peer.Post(LivenessMessage::kIntroduction, introduction);
   bool heard = false;
-  ASSERT_TRUE(peer.Exchange(heard));
+  (void)peer.Exchange(heard);  // false when the other side has hung up already
   const LivenessEvent lost = low.Next();
   EXPECT_EQ(lost.why.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(lost.why.message().find("version 9"), lost.why.message().npos) << lost.why;
