@@ -1,9 +1,7 @@
 #include "router_service/attention_block.h"
 
-#include <algorithm>
 #include <cstring>
 
-#include "kernels/base/bf16.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rmsnorm/rmsnorm.h"
@@ -221,14 +219,9 @@ void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, i
 // The elements as a matmul reads them: rounded, or where they are. Valid until the next call.
 const void* AttentionBlock::AsWire(const float* x, int64_t elements) {
   if (wire_ == kernels::DType::kFloat32) return x;
-  constexpr int64_t kTile = 16384;
   wire_copy_.Reserve(elements * kernels::SizeOf(wire_));
-  uint16_t* const copy = wire_copy_.As<uint16_t>();
-  pool_.ParallelFor((elements + kTile - 1) / kTile, [&](int64_t tile, int) {
-    const int64_t end = std::min(elements, (tile + 1) * kTile);
-    for (int64_t i = tile * kTile; i < end; ++i) copy[i] = kernels::FloatToBf16(x[i]);
-  });
-  return copy;
+  kernels::ToWire(x, elements, wire_, wire_copy_.data(), pool_);
+  return wire_copy_.data();
 }
 
 void AttentionBlock::Multiply(const void* x, int64_t x_stride, int64_t rows,

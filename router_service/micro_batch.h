@@ -62,7 +62,7 @@ class MicroBatch {
 
   // Workspaces, [rows][...] dense; "wire" means the class's wire type.
   float* hidden() { return hidden_.As<float>(); }        // the residual stream
-  float* normed() { return normed_.As<float>(); }        // the router's input
+  float* normed() { return normed_.As<float>(); }        // the router's input, class bf16
   void* wire_normed() { return wire_normed_.data(); }    // what projections and experts read
   float* qkv() { return qkv_.As<float>(); }              // heads of q, then what is cached
   void* attended() { return attended_.data(); }          // wire; attention's output

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/base/bf16.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/expert_ffn/combine.h"
@@ -105,7 +104,7 @@ void StageExecutor::Attend(MicroBatch& batch, int64_t layer) {
   const model::AttentionWeights& weights = LayerWeights(layer).attention;
   const Norm norm = {weights.norm, weights.norm_bias};
   if (spec_.post_norm) {
-    ToWire(batch.hidden(), batch.rows(), batch.wire_normed());
+    HiddenToWire(batch);
   } else {
     Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
   }
@@ -121,17 +120,20 @@ void StageExecutor::Attend(MicroBatch& batch, int64_t layer) {
 
 // What the feed-forward network reads, in the wire type and, for a router, in fp32.
 void StageExecutor::PrepareFfn(MicroBatch& batch, int64_t layer) {
+  if (spec_.post_norm) return HiddenToWire(batch);
   const model::RouterLayerWeights& weights = LayerWeights(layer);
   const Norm norm = {weights.ffn_norm, weights.ffn_norm_bias};
-  if (spec_.post_norm) {
-    std::copy_n(batch.hidden(), batch.rows() * spec_.hidden, batch.normed());
-    ToWire(batch.hidden(), batch.rows(), batch.wire_normed());
-    return;
-  }
-  if (spec_.layers[layer].ffn.router) {
+  Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
+  if (spec_.layers[layer].ffn.router && wire_ != kernels::DType::kFloat32) {
     Normalize(batch.hidden(), norm, batch.rows(), kernels::DType::kFloat32, batch.normed());
   }
-  Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
+}
+
+// Where PrepareFfn has left it in fp32.
+const float* StageExecutor::RouterInput(MicroBatch& batch) const {
+  if (spec_.post_norm) return batch.hidden();
+  const bool fp32 = wire_ == kernels::DType::kFloat32;
+  return fp32 ? static_cast<const float*>(batch.wire_normed()) : batch.normed();
 }
 
 // From batch.wire_normed() to batch.projected().
@@ -158,7 +160,7 @@ void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
   if (!shared->sigmoid_gate) return AddProjected(batch);
   // Chosen experts are known, so the logits are free.
   float* const gates = batch.router_logits();
-  Multiply(batch.normed(), batch.rows(), weights.shared_gate, gates, 1);
+  Multiply(RouterInput(batch), batch.rows(), weights.shared_gate, gates, 1);
   kernels::AddGated({batch.hidden(), spec_.hidden, batch.rows(), spec_.hidden}, gates,
                     batch.projected(), pool_);
 }
@@ -167,7 +169,7 @@ void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
 int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
   const model::RouterLayerWeights& weights = LayerWeights(layer);
   const model::RouterSpec& router = *spec_.layers[layer].ffn.router;
-  Multiply(batch.normed(), batch.rows(), weights.router, batch.router_logits(), router.experts);
+  Multiply(RouterInput(batch), batch.rows(), weights.router, batch.router_logits(), router.experts);
   if (router.bias) {
     kernels::AddBias({batch.router_logits(), router.experts, batch.rows(), router.experts},
                      weights.router_bias.data(), pool_);
@@ -198,13 +200,11 @@ int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
 bool StageExecutor::Dispatch(MicroBatch& batch, int64_t layer) {
   if (Route(batch, layer) == batch.rows()) return false;
   batch.layer = layer;
-  const bool fp32 = wire_ == kernels::DType::kFloat32;
-  const void* const activations = fp32 ? batch.normed() : batch.wire_normed();
   dispatcher_.Begin({.micro_batch = batch.index(),
                      .layer = static_cast<uint32_t>(layer),
                      .phase = batch.phase(),
                      .rows = batch.rows(),
-                     .activations = static_cast<const std::byte*>(activations),
+                     .activations = static_cast<const std::byte*>(batch.wire_normed()),
                      .experts = batch.expert_ids(layer),
                      .weights = batch.expert_weights(layer),
                      .timeout = batch.expert_timeout()});
@@ -286,14 +286,8 @@ void StageExecutor::Normalize(const float* rows, const Norm& norm, int64_t count
                    pool_);
 }
 
-void StageExecutor::ToWire(const float* rows, int64_t count, void* output) {
-  const int64_t elements = count * spec_.hidden;
-  if (wire_ == kernels::DType::kFloat32) {
-    std::copy_n(rows, elements, static_cast<float*>(output));
-    return;
-  }
-  uint16_t* const rounded = static_cast<uint16_t*>(output);
-  for (int64_t i = 0; i < elements; ++i) rounded[i] = kernels::FloatToBf16(rows[i]);
+void StageExecutor::HiddenToWire(MicroBatch& batch) {
+  kernels::ToWire(batch.hidden(), batch.rows() * spec_.hidden, wire_, batch.wire_normed(), pool_);
 }
 
 void StageExecutor::Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,

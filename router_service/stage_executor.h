@@ -56,6 +56,7 @@ class StageExecutor {
   void Embed(MicroBatch& batch);
   void Attend(MicroBatch& batch, int64_t layer);
   void PrepareFfn(MicroBatch& batch, int64_t layer);
+  const float* RouterInput(MicroBatch& batch) const;
   void RunDense(MicroBatch& batch, const kernels::ExpertWeights& weights);
   void AddShared(MicroBatch& batch, int64_t layer);
   bool Dispatch(MicroBatch& batch, int64_t layer);
@@ -71,7 +72,7 @@ class StageExecutor {
   };
   void Normalize(const float* rows, const Norm& norm, int64_t count, kernels::DType type,
                  void* output);
-  void ToWire(const float* rows, int64_t count, void* output);
+  void HiddenToWire(MicroBatch& batch);
   void Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,
                 int64_t y_stride);
   void AddProjected(MicroBatch& batch);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/base/bf16.h"
 #include "kernels/base/for_level.h"
 #include "kernels/elementwise/elementwise_kernel.h"
 
@@ -12,10 +13,11 @@ const ElementwiseKernel& ActiveKernel() {
   return *ForActiveLevel(&kElementwiseScalar, &kElementwiseAvx2, &kElementwiseAvx512);
 }
 
+constexpr int64_t kTileElements = 16384;  // some microseconds of work
+
 // Calls f(row index, row) for all rows.
 template <typename F>
 void ForEachRow(const FloatRows& rows, ThreadPool& pool, F f) {
-  constexpr int64_t kTileElements = 16384;  // some microseconds of work
   const int64_t per_tile = std::max<int64_t>(1, kTileElements / std::max<int64_t>(1, rows.width));
   pool.ParallelFor((rows.count + per_tile - 1) / per_tile, [&](int64_t tile, int) {
     const int64_t end = std::min((tile + 1) * per_tile, rows.count);
@@ -39,6 +41,19 @@ void AddGated(const FloatRows& rows, const float* gate, const float* y, ThreadPo
   const auto add_gated = ActiveKernel().add_gated;
   ForEachRow(rows, pool, [&](int64_t row, float* x) {
     add_gated(x, gate[row], y + row * rows.width, rows.width);
+  });
+}
+
+void ToWire(const float* x, int64_t elements, DType wire, void* y, ThreadPool& pool) {
+  pool.ParallelFor((elements + kTileElements - 1) / kTileElements, [&](int64_t tile, int) {
+    const int64_t end = std::min(elements, (tile + 1) * kTileElements);
+    for (int64_t i = tile * kTileElements; i < end; ++i) {
+      if (wire == DType::kFloat32) {
+        static_cast<float*>(y)[i] = x[i];
+      } else {
+        static_cast<uint16_t*>(y)[i] = FloatToBf16(x[i]);
+      }
+    }
   });
 }
 

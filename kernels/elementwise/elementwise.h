@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
 
 namespace switchyard::kernels {
@@ -28,5 +29,8 @@ void AddBiasReference(const FloatRows& rows, const float* bias);
 // x[row][i] += Sigmoid(gate[row]) * y[row][i], y dense: Qwen2-MoE's shared expert.
 void AddGated(const FloatRows& rows, const float* gate, const float* y, ThreadPool& pool);
 void AddGatedReference(const FloatRows& rows, const float* gate, const float* y);
+
+// y = x as a matmul of this wire type reads it: copied, or rounded to nearest even.
+void ToWire(const float* x, int64_t elements, DType wire, void* y, ThreadPool& pool);
 
 }  // namespace switchyard::kernels
