@@ -26,8 +26,8 @@ def evaluate(folder, rows, out, *arguments):
     tokens = out.with_suffix(".json")
     tokens.write_text(json.dumps({"input_ids": rows.tolist()}))
     switchyard.run(
-        "eval", folder, "--tokens", tokens, "--out", out, "--dtype", "fp32", "--in-process",
-        "--transport", "loopback", "--expert-hosts", 2, *arguments,
+        "eval", folder, "--tokens", tokens, "--out", out, "--in-process", "--transport",
+        "loopback", "--expert-hosts", 2, *arguments,
     )
     return load_file(out)
 
@@ -53,7 +53,8 @@ def test_equals_the_reference(case, tmp_path):
     expected = load_file(folder / "expected.safetensors")
     error = json.loads((folder / "meta.json").read_text())["fp32_vs_fp64"]
 
-    got = evaluate(folder, expected["input_ids"], tmp_path / "out.safetensors")
+    got = evaluate(folder, expected["input_ids"], tmp_path / "out.safetensors",
+                   "--dtype", "fp32")
     scale = np.abs(expected["logits"]).max()
     relative = np.abs(got["logits"] - expected["logits"]).max() / scale
     print(f"{case}: logits {relative:.2e} of the largest")
@@ -66,5 +67,6 @@ def test_equals_the_reference(case, tmp_path):
 
     prompt = expected["greedy_prompt"].reshape(1, -1)
     length = expected["greedy_ids"].size
-    got = evaluate(folder, prompt, tmp_path / "greedy.safetensors", "--greedy", length)
+    got = evaluate(folder, prompt, tmp_path / "greedy.safetensors", "--greedy", length,
+                   "--dtype", "fp32")
     np.testing.assert_array_equal(got["greedy_ids"][0], expected["greedy_ids"].reshape(-1))

@@ -1,0 +1,62 @@
+"""Class bf16 beside class fp32: as close as the number of its roundings lets one expect.
+
+A rounding to bf16 moves a number by at most 2^-9 of itself. On the way from an embedding to a logit a layer
+rounds its normed input, the weights of q, k and v, what is cached, what attention gives and the weights of
+the output; then the FFN's normed input, gate and up weights, the product of both, the down weights, an
+expert's row, and each sum of rows, of which there are log2(top_k) one upon the other. Embedding, final norm
+and head add three. If every rounding moved a logit by as much as itself, and all in one direction, the error
+would be their number times 2^-9 of the largest logit: that is the bound.
+
+It holds while a token's experts are those of class fp32. Close decisions fall differently in class bf16
+(an exact rounding of a score is enough), so rows are compared up to the first such token of a sequence, and
+such tokens must be few.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.golden.eval_test import CASES, evaluate
+from tests.support.fixtures import fixture_or_skip
+
+ROUNDING = 2.0**-9
+OTHER_EXPERTS = 0.1  # of the tokens, at most
+
+
+def roundings(config):
+    layers = config.get("num_hidden_layers") or config["n_layer"]
+    top_k = config.get("num_experts_per_tok") or 1
+    return layers * (10 + math.ceil(math.log2(top_k))) + 3
+
+
+def same_experts(fp32, bf16, shape):
+    """[rows][tokens]: all layers chose the same experts."""
+    same = np.ones(shape, bool)
+    for name in fp32:
+        if name.startswith("router.") and name.endswith(".ids"):
+            same &= (np.sort(fp32[name], -1) == np.sort(bf16[name], -1)).all(-1)
+    return same
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_error_is_within_the_roundings(case, tmp_path):
+    folder = fixture_or_skip(case)
+    rows = load_file(folder / "expected.safetensors")["input_ids"]
+    fp32, bf16 = (
+        evaluate(folder, rows, tmp_path / f"{dtype}.safetensors", "--dtype", dtype)
+        for dtype in ("fp32", "bf16")
+    )
+    same = same_experts(fp32, bf16, rows.shape)
+    assert (~same).mean() <= OTHER_EXPERTS
+    comparable = np.logical_and.accumulate(same, axis=1)
+    assert comparable.any()
+
+    difference = np.abs(fp32["logits"] - bf16["logits"])[comparable]
+    error = difference.max() / np.abs(fp32["logits"]).max()
+    bound = roundings(json.loads((folder / "config.json").read_text())) * ROUNDING
+    print(f"{case}: {error:.4f} of the largest logit, bound {bound:.4f}, "
+          f"{comparable.sum()} of {rows.size} rows")
+    assert error <= bound
