@@ -98,7 +98,9 @@ void CoordinatorState::Plan() {
   for (Item item = 0; item < result.owners.size(); ++item) {
     for (const uint32_t host : result.owners[item]) hosts[host]->target[item] = true;
   }
-  if (!result.missing.empty()) {
+  if (hosts.empty()) {
+    LogWarning() << "no expert host is there that does not drain: nobody takes experts";
+  } else if (!result.missing.empty()) {
     LogError() << "the expert hosts' memory is too small: no place for " << result.missing.size()
                << " of " << pool_.shape().items() << " experts, the first is "
                << pool_.shape().Describe(result.missing.front());

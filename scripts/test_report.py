@@ -5,7 +5,8 @@
 A STEP is NAME=STATUS for a check of its own, or NAME=STATUS=EVENTS for a run of `bazel test`, where
 EVENTS is its --build_event_json_file. STATUS is the exit status. The last line counts a check as one and
 each test target once per run. A target counts as skipped when all of its test cases were; skipped
-cases are listed with their reasons wherever they are.
+cases are listed with their reasons wherever they are. What test cases record as the property "measured"
+is printed as a table.
 """
 
 import json
@@ -29,6 +30,7 @@ class Run:
         self.failed = []  # (target, what happened)
         self.skipped = []
         self.skipped_cases = []  # (target, case, reason)
+        self.measured = []  # lines
 
 
 def read_events(path):
@@ -42,12 +44,20 @@ def local_path(uri):
     return urllib.parse.unquote(urllib.parse.urlparse(uri).path)
 
 
-def read_cases(path):
-    """The (name, reason or None) of each test case; a reason says why it was skipped."""
+def read_xml(path):
     try:
-        root = ElementTree.parse(path).getroot()
+        return ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError):
-        return []
+        return ElementTree.Element("testsuites")
+
+
+def read_measured(root):
+    properties = root.iter("property")
+    return [each.get("value") for each in properties if each.get("name") == "measured"]
+
+
+def read_cases(root):
+    """The (name, reason or None) of each test case; a reason says why it was skipped."""
     cases = []
     for case in root.iter("testcase"):
         mark = case.find("skipped")
@@ -68,7 +78,9 @@ def read_run(name, status, path):
             label = identity["testResult"]["label"]
             for output in event.get("testResult", {}).get("testActionOutput", []):
                 if output["name"] == "test.xml":
-                    cases.setdefault(label, []).extend(read_cases(local_path(output["uri"])))
+                    root = read_xml(local_path(output["uri"]))
+                    cases.setdefault(label, []).extend(read_cases(root))
+                    run.measured += read_measured(root)
         elif "testSummary" in identity:
             label = identity["testSummary"]["label"]
             outcome = event.get("testSummary", {}).get("overallStatus", "NO_STATUS")
@@ -121,6 +133,9 @@ def counts(runs):
 
 def main(steps):
     runs = [read_step(step) for step in steps]
+    for run in runs:
+        if run.measured:
+            print(f"\n== Measured by {run.name}", *run.measured, sep="\n")
     print("\n== Summary")
     for run in runs:
         print(f"{run.name:10} {counts([run])[0]}")

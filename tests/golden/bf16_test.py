@@ -42,7 +42,7 @@ def same_experts(fp32, bf16, shape):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_error_is_within_the_roundings(case, tmp_path):
+def test_error_is_within_the_roundings(case, tmp_path, record_property):
     folder = fixture_or_skip(case)
     rows = load_file(folder / "expected.safetensors")["input_ids"]
     fp32, bf16 = (
@@ -57,6 +57,6 @@ def test_error_is_within_the_roundings(case, tmp_path):
     difference = np.abs(fp32["logits"] - bf16["logits"])[comparable]
     error = difference.max() / np.abs(fp32["logits"]).max()
     bound = roundings(json.loads((folder / "config.json").read_text())) * ROUNDING
-    print(f"{case}: {error:.4f} of the largest logit, bound {bound:.4f}, "
-          f"{comparable.sum()} of {rows.size} rows")
+    record_property("measured", f"bf16 {case:32} logits {error:.4f}, bound {bound:.4f}, "
+                                f"{comparable.sum()} of {rows.size} rows")
     assert error <= bound
