@@ -4,8 +4,6 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/string.hpp>
-#include <boost/beast/http/read.hpp>
 #include <utility>
 
 #include "gateway/http_connection_exchange.h"
@@ -14,34 +12,11 @@ namespace switchyard::gateway {
 namespace {
 
 namespace asio = boost::asio;
-namespace http = boost::beast::http;
 
-constexpr size_t kHeadRead = 4 << 10;
-constexpr char kEndOfHead[] = "\r\n\r\n";
-constexpr size_t kEndOfHeadSize = sizeof kEndOfHead - 1;
+constexpr size_t kRead = 4 << 10;
+constexpr size_t kBodyRead = 64 << 10;
 constexpr size_t kLingerBytes = 16 << 20;  // read and dropped so that a refusal reaches its client
 constexpr Duration kLingerTime = std::chrono::seconds(2);
-
-std::string LowerCase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c += 'a' - 'A';
-  }
-  return lower;
-}
-
-// Lines that go on in the next one, which HTTP has given up. Beast would join them without a word.
-bool HasFoldedLine(std::string_view head) {
-  return head.find("\n ") != std::string_view::npos || head.find("\n\t") != std::string_view::npos;
-}
-
-// A proxy in front must see the end of a body where this server sees it: no coding but chunked, and
-// that neither repeated nor in HTTP/1.0.
-bool HasPlainFraming(const http::request_header<>& head) {
-  const size_t codings = head.count(http::field::transfer_encoding);
-  return codings == 0 || (codings == 1 && head.version() == 11 &&
-                          boost::beast::iequals(head[http::field::transfer_encoding], "chunked"));
-}
 
 }  // namespace
 
@@ -55,7 +30,7 @@ HttpConnection::HttpConnection(Socket socket, std::shared_ptr<HttpShared> shared
 HttpConnection::~HttpConnection() {
   std::lock_guard<std::mutex> lock(shared_->mutex);
   shared_->connections.erase(this);
-  if (place_) shared_->waiting.erase(*place_);
+  if (place_) shared_->pending.erase(*place_);
 }
 
 void HttpConnection::Start() {
@@ -70,47 +45,58 @@ void HttpConnection::Stop() {
   }
 }
 
-void HttpConnection::StopIfWaiting() {
+void HttpConnection::StopIfPending() {
   place_ = std::nullopt;
   if (auto self = weak_from_this().lock()) {
     const auto executor = socket_.get_executor();
     asio::post(executor, [self = std::move(self)] {
-      if (self->waiting_) self->Close();
+      if (self->pending_) self->Close();
     });
   }
+}
+
+void HttpConnection::TurnAway() {
+  keep_alive_ = false;
+  const HttpResponse response = shared_->handlers.refuse(503);
+  const std::string answer = Head(response) + response.body;
+  Error ignored;
+  socket_.non_blocking(true, ignored);
+  socket_.write_some(asio::buffer(answer), ignored);
+  socket_.shutdown(Socket::shutdown_send, ignored);
+  // Closing with unread bytes would reset the connection, and the client might lose the answer.
+  char request[kRead];
+  socket_.read_some(asio::buffer(request), ignored);
 }
 
 // ---- Reading a request.
 
 void HttpConnection::WaitForRequest() {
   if (!socket_.is_open()) return;
+  SetPending(true);
   if (buffer_.size() > 0) {
-    ReadHeader();
+    ReadRequest();
     return;
   }
-  SetWaiting(true);
   const HttpServerOptions& options = shared_->options;
   Arm(served_ ? options.idle_timeout : options.first_byte_timeout, &HttpConnection::Close);
   socket_.async_wait(Socket::wait_read, [self = shared_from_this()](Error error) {
-    self->SetWaiting(false);
     self->Disarm();
     if (error) {
       self->Close();
     } else {
-      self->ReadHeader();
+      self->SetPending(true);
+      self->ReadRequest();
     }
   });
 }
 
-void HttpConnection::SetWaiting(bool waiting) {
-  waiting_ = waiting;
+// True moves it behind all others.
+void HttpConnection::SetPending(bool pending) {
+  pending_ = pending;
   std::lock_guard<std::mutex> lock(shared_->mutex);
-  if (waiting) {
-    place_ = shared_->waiting.insert(shared_->waiting.end(), this);
-  } else if (place_) {
-    shared_->waiting.erase(*place_);
-    place_ = std::nullopt;
-  }
+  if (place_) shared_->pending.erase(*place_);
+  place_ = std::nullopt;
+  if (pending) place_ = shared_->pending.insert(shared_->pending.end(), this);
 }
 
 void HttpConnection::SetInProgress(bool in_progress) {
@@ -119,68 +105,57 @@ void HttpConnection::SetInProgress(bool in_progress) {
   in_progress ? ++shared_->in_progress : --shared_->in_progress;
 }
 
-void HttpConnection::ReadHeader() {
-  parser_.emplace();
-  parser_->header_limit(static_cast<uint32_t>(shared_->options.max_header_bytes));
-  parser_->body_limit(shared_->options.max_body_bytes);
-  parser_->eager(false);  // the body is read when the head has been accepted
+void HttpConnection::ReadRequest() {
+  parser_.emplace(shared_->options.max_header_bytes, shared_->options.max_body_bytes);
   timed_out_ = false;
   http_1_0_ = false;
   head_request_ = false;
   streaming_ = false;
   Arm(shared_->options.header_timeout, &HttpConnection::CancelRead);
-  GatherHeader(0);
+  Parse();
 }
 
-void HttpConnection::GatherHeader(size_t searched) {
-  const std::string_view read(static_cast<const char*>(buffer_.data().data()), buffer_.size());
-  const size_t end = read.find(kEndOfHead, searched);
-  if (end != std::string_view::npos) {
-    ParseHeader(read.substr(0, end));
-    return;
-  }
-  if (read.size() > shared_->options.max_header_bytes) {
-    OnHeader(http::error::header_limit);
-    return;
-  }
-  searched = read.size() - std::min(read.size(), kEndOfHeadSize - 1);
-  socket_.async_read_some(buffer_.prepare(kHeadRead),
-                          [self = shared_from_this(), searched](Error error, size_t bytes) {
+void HttpConnection::ReadMore() {
+  const size_t room = parser_->head_done() ? kBodyRead : kRead;
+  socket_.async_read_some(buffer_.prepare(room),
+                          [self = shared_from_this()](Error error, size_t bytes) {
                             self->buffer_.commit(bytes);
-                            if (error) {
-                              self->OnHeader(error);
+                            if (!error) {
+                              self->Parse();
+                            } else if (self->timed_out_) {
+                              self->Refuse(408);
                             } else {
-                              self->GatherHeader(searched);
+                              self->Close();
                             }
                           });
 }
 
-void HttpConnection::ParseHeader(std::string_view lines) {
-  Error error;
-  if (HasFoldedLine(lines)) {
-    error = http::error::bad_value;
+void HttpConnection::Parse() {
+  const bool in_body = parser_->head_done();
+  const std::string_view read(static_cast<const char*>(buffer_.data().data()), buffer_.size());
+  buffer_.consume(parser_->Put(read));
+  if (parser_->refusal() != 0) {
+    Refuse(parser_->refusal());
+  } else if (!parser_->head_done()) {
+    ReadMore();
+  } else if (!in_body) {
+    OnHeader();
+  } else if (!CountBody(parser_->body_bytes())) {
+    Refuse(503);
+  } else if (parser_->done()) {
+    OnRequest();
   } else {
-    buffer_.consume(parser_->put(buffer_.data(), error));
+    ReadMore();
   }
-  OnHeader(error);
 }
 
-void HttpConnection::OnHeader(Error error) {
+void HttpConnection::OnHeader() {
   Disarm();
-  if (error) {
-    RefuseError(error);
-    return;
-  }
-  const auto& head = parser_->get();
-  http_1_0_ = head.version() < 11;
-  head_request_ = head.method() == http::verb::head;
-  if (!HasPlainFraming(head)) {
-    RefuseError(http::error::bad_transfer_encoding);
-    return;
-  }
-  keep_alive_ = head.keep_alive();
-  if (auto refusal = shared_->handlers.check_head(TakeHead())) {
-    if (parser_->is_done()) {
+  http_1_0_ = parser_->http_1_0();
+  head_request_ = parser_->is_head();
+  keep_alive_ = parser_->keep_alive();
+  if (auto refusal = shared_->handlers.check_head(parser_->Head())) {
+    if (parser_->done()) {
       Queue(Head(*refusal) + (head_request_ ? "" : refusal->body));
       if (!keep_alive_) linger_after_write_ = true;
     } else {
@@ -190,11 +165,10 @@ void HttpConnection::OnHeader(Error error) {
   }
   served_ = true;
   SetInProgress(true);
-  const auto expect = head.find(http::field::expect);
-  if (expect != head.end() && !parser_->is_done()) {
+  if (parser_->expects_continue() && !parser_->done()) {
     SendContinue();
   } else {
-    ReadBody();
+    StartBody();
   }
 }
 
@@ -207,29 +181,30 @@ void HttpConnection::SendContinue() {
                       if (error) {
                         self->Close();
                       } else {
-                        self->ReadBody();
+                        self->StartBody();
                       }
                     });
 }
 
-void HttpConnection::ReadBody() {
-  if (parser_->is_done()) {
-    OnBody({});
+void HttpConnection::StartBody() {
+  if (parser_->done()) {
+    OnRequest();
     return;
   }
   Arm(shared_->options.body_timeout, &HttpConnection::CancelRead);
-  http::async_read(socket_, buffer_, *parser_,
-                   [self = shared_from_this()](Error error, size_t) { self->OnBody(error); });
+  Parse();
 }
 
-void HttpConnection::OnBody(Error error) {
+// False when the bodies of all connections together have become too large.
+bool HttpConnection::CountBody(size_t bytes) {
+  const size_t more = bytes - std::exchange(counted_body_, bytes);  // modulo 2^64
+  return shared_->body_bytes.fetch_add(more) + more <= shared_->options.max_bodies_bytes;
+}
+
+void HttpConnection::OnRequest() {
   Disarm();
-  if (error) {
-    RefuseError(error);
-    return;
-  }
-  HttpRequest request = TakeHead();
-  request.body = std::move(parser_->get().body());
+  SetPending(false);
+  HttpRequest request = parser_->Take();
   parser_.reset();
   answer_complete_ = false;
   streaming_ = false;
@@ -237,38 +212,14 @@ void HttpConnection::OnBody(Error error) {
   Monitor();
   if (exchange_ == nullptr) return;  // too much came behind it
   shared_->handlers.handle(std::move(request), exchange_);
+  CountBody(0);
 }
 
-HttpRequest HttpConnection::TakeHead() const {
-  const auto& head = parser_->get();
-  const std::string_view target(head.target().data(), head.target().size());
-  HttpRequest request;
-  request.method = std::string(head.method_string());
-  request.path = std::string(target.substr(0, target.find('?')));
-  for (const auto& field : head) {
-    request.headers.emplace(LowerCase({field.name_string().data(), field.name_string().size()}),
-                            std::string(field.value()));
-  }
-  return request;
-}
-
-void HttpConnection::RefuseError(Error error) {
-  int status = 0;
-  if (timed_out_) {
-    status = 408;
-  } else if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    status = 431;
-  } else if (error == http::error::body_limit) {
-    status = 413;
-  } else if (error != http::error::end_of_stream && error != http::error::partial_message &&
-             error.category() == http::make_error_code(http::error::bad_method).category()) {
-    status = 400;
-  }
-  if (status == 0) {
-    Close();
-  } else {
-    RefuseAndClose(shared_->handlers.refuse(status));
-  }
+void HttpConnection::Refuse(int status) {
+  Disarm();
+  parser_.reset();
+  CountBody(0);
+  RefuseAndClose(shared_->handlers.refuse(status));
 }
 
 void HttpConnection::RefuseAndClose(HttpResponse response) {
@@ -305,6 +256,7 @@ void HttpConnection::Close() {
   Error ignored;
   socket_.close(ignored);
   SetInProgress(false);
+  CountBody(0);
   if (exchange_ == nullptr) return;
   const auto exchange = std::exchange(exchange_, nullptr);
   exchange->End(/*disconnected=*/!answer_complete_ || write_under_way_);

@@ -9,8 +9,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -19,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateway/http_request_parser.h"
 #include "gateway/http_server.h"
 
 namespace switchyard::gateway {
@@ -34,11 +33,14 @@ struct HttpShared {
   boost::asio::io_context io;
   std::atomic<size_t> in_progress{0};  // requests, from their accepted header to their answer
   std::atomic<bool> closing{false};    // every answer is the last one of its connection
+  std::atomic<size_t> body_bytes{0};   // of requests that are not handled yet
 
   std::mutex mutex;
   bool stopped = false;                   // nothing is posted to `io` any more
   std::set<HttpConnection*> connections;  // each removes itself when it is destroyed
-  std::list<HttpConnection*> waiting;     // for a request, the one that has waited longest first
+  // Those whose request is not there yet, or not all of it; the one whose last step (connected,
+  // answered, first byte) is longest ago comes first.
+  std::list<HttpConnection*> pending;
 };
 
 // Everything runs on the strand of its socket, except what says otherwise.
@@ -58,8 +60,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void Start();  // from any thread
   void Stop();   // from any thread: closes soon
 
-  // From any thread, with the shared mutex held, when it has been taken out of the waiting ones.
-  void StopIfWaiting();
+  // From any thread, with the shared mutex held, when it has been taken out of the pending ones.
+  void StopIfPending();
+
+  // Instead of Start: says 503, without waiting for the client, and closes.
+  void TurnAway();
 
  private:
   class Exchange;
@@ -68,18 +73,18 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   // Reading a request.
   void WaitForRequest();
-  void SetWaiting(bool waiting);
+  void SetPending(bool pending);
   void SetInProgress(bool in_progress);
-  void ReadHeader();
-  void GatherHeader(size_t searched);
-  void ParseHeader(std::string_view lines);
-  void OnHeader(Error error);
+  void ReadRequest();
+  void ReadMore();
+  void Parse();
+  void OnHeader();
   void SendContinue();
-  void ReadBody();
-  void OnBody(Error error);
-  HttpRequest TakeHead() const;
+  void StartBody();
+  bool CountBody(size_t bytes);
+  void OnRequest();
+  void Refuse(int status);
   void RefuseAndClose(HttpResponse response);
-  void RefuseError(Error error);
 
   // While it is answered.
   void Monitor();
@@ -107,13 +112,14 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   Socket socket_;
   const std::shared_ptr<HttpShared> shared_;
   boost::beast::flat_buffer buffer_;  // read, not parsed yet
-  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+  std::optional<HttpRequestParser> parser_;
+  size_t counted_body_ = 0;  // its part of shared_->body_bytes
 
   boost::asio::steady_timer deadline_;  // of the one wait that is under way
   uint64_t deadline_round_ = 0;         // tells an expiry that comes late from the present one
   bool timed_out_ = false;
 
-  bool waiting_ = false;      // for the first byte of a request
+  bool pending_ = false;      // among shared_->pending, or just taken out to be closed
   bool served_ = false;       // has sent a request that was accepted
   bool in_progress_ = false;  // counted in shared_->in_progress
   std::optional<std::list<HttpConnection*>::iterator> place_;  // guarded by shared_->mutex

@@ -114,15 +114,16 @@ struct HttpServer::Impl {
                 (shared->connections.size() < shared->options.max_connections || MakeRoom());
       if (welcome) shared->connections.insert(connection.get());
     }
-    if (welcome) connection->Start();
+    welcome ? connection->Start() : connection->TurnAway();
   }
 
-  // With the mutex held: sends away the connection that has waited longest for a request.
+  // With the mutex held: closes the connection whose request has been outstanding for longest, so
+  // that clients who never finish theirs keep nobody out.
   bool MakeRoom() {
-    if (shared->waiting.empty()) return false;
-    HttpConnection* longest = shared->waiting.front();
-    shared->waiting.pop_front();
-    longest->StopIfWaiting();
+    if (shared->pending.empty()) return false;
+    HttpConnection* longest = shared->pending.front();
+    shared->pending.pop_front();
+    longest->StopIfPending();
     return true;
   }
 

@@ -20,10 +20,12 @@ struct HttpServerOptions {
   uint16_t port = 0;  // 0 takes a free one
   int threads = 2;
   // At most; fewer when the process may not open as many descriptors. One more closes the
-  // connection that has waited longest for a request, or is closed when none waits.
+  // connection whose request has been outstanding for longest, in whole or in part; when all are
+  // being answered it gets 503 itself.
   size_t max_connections = 8192;
   size_t max_header_bytes = 16 << 10;         // 431 beyond
   size_t max_body_bytes = size_t{8} << 20;    // 413 beyond
+  size_t max_bodies_bytes = size_t{1} << 30;  // of all bodies being read; 503 beyond
   size_t max_unsent_bytes = size_t{4} << 20;  // of one answer; a slower reader is dropped
   Duration first_byte_timeout = std::chrono::seconds(10);  // for a connection's first request
   Duration idle_timeout = std::chrono::seconds(75);        // between requests of a connection
@@ -38,7 +40,7 @@ struct HttpHandlers {
   std::function<std::optional<HttpResponse>(const HttpRequest&)> check_head;
   // Answers a request, now or later. Runs on a thread of the server.
   std::function<void(HttpRequest, std::shared_ptr<HttpExchange>)> handle;
-  // The answer to what is no acceptable HTTP: 400, 408, 413, 431.
+  // The answer to what is no acceptable HTTP (400, 408, 413, 431), and to what is too much (503).
   std::function<HttpResponse(int status)> refuse;
 };
 

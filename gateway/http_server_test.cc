@@ -271,14 +271,52 @@ TEST_F(HttpServerTest, WhenFullTheConnectionThatWaitedLongestIsClosed) {
   EXPECT_EQ(second.Receive().status, 200);
 }
 
-TEST_F(HttpServerTest, WhenFullOfRequestsFurtherConnectionsAreClosed) {
+TEST_F(HttpServerTest, WhenFullUnfinishedRequestsMakeRoom) {
+  Start({.max_connections = 2});
+  TestConnection slow_header(server_->port());
+  slow_header.Send("GET / HT");
+  TestConnection slow_body(server_->port());
+  slow_body.Send("POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  ASSERT_TRUE(slow_body.WaitFor("100 Continue\r\n\r\n"));
+  TestConnection first(server_->port());
+  EXPECT_TRUE(slow_header.Ended());
+  first.Send(RequestText("GET", "/"));
+  EXPECT_EQ(first.Receive().status, 200);
+  TestConnection second(server_->port());
+  EXPECT_TRUE(slow_body.Ended());
+  second.Send(RequestText("GET", "/"));
+  EXPECT_EQ(second.Receive().status, 200);
+}
+
+TEST_F(HttpServerTest, WhenFullOfRequestsFurtherConnectionsAreRefused) {
   Start({.max_connections = 1});
   TestConnection first(server_->port());
   first.Send(RequestText("GET", "/never"));
   while (handled_ == 0) std::this_thread::yield();
   TestConnection second(server_->port());
+  EXPECT_EQ(second.Receive().status, 503);
   EXPECT_TRUE(second.Ended());
   EXPECT_EQ(gone_, 0);
+}
+
+TEST_F(HttpServerTest, TooManyBodiesAtOnceAreRefused) {
+  Start({.max_bodies_bytes = 1000});
+  TestConnection first(server_->port());
+  const std::string head = "POST / HTTP/1.1\r\nContent-Length: 900\r\nExpect: 100-continue\r\n\r\n";
+  first.Send(head);
+  ASSERT_TRUE(first.WaitFor("100 Continue\r\n\r\n"));
+  first.Send(std::string(600, 'x'));
+  // Refused as soon as the first one's bytes have been read.
+  int refused = 0;
+  for (int i = 0; i < 1000 && refused == 0; ++i) {
+    refused = Status(RequestText("POST", "/", std::string(900, 'y'))) == 503 ? 1 : 0;
+  }
+  EXPECT_EQ(refused, 1);
+  first.Send(std::string(300, 'x'));
+  EXPECT_TRUE(first.WaitFor("HTTP/1.1 200"));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Status(RequestText("POST", "/", std::string(900, 'z'))), 200);
+  }
 }
 
 TEST_F(HttpServerTest, RaisesTheLimitOfDescriptors) {
