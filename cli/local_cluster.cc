@@ -46,6 +46,7 @@ class RolePlan {
     RoleOptions role = Base("gateway", "gateway");
     role.host = gateway_.host;
     role.port = gateway_.port;
+    role.grpc_port = gateway_.grpc_port;
     role.api_key_file = gateway_.api_key_file;
     role.served_model_name = gateway_.served_model_name;
     return role;
@@ -83,6 +84,8 @@ std::vector<std::string> CommandLine(const RoleOptions& role) {
                                    role.host,
                                    "--port",
                                    absl::StrCat(role.port),
+                                   "--grpc-port",
+                                   absl::StrCat(role.grpc_port),
                                    "--transport",
                                    role.transport,
                                    "--threads",

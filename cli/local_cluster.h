@@ -18,6 +18,7 @@ struct GatewayFlags {
   bool start = false;
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
+  uint16_t grpc_port = 0;  // 0: no gRPC API
   std::string api_key_file;
   std::string served_model_name;
 };

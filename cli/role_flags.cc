@@ -34,6 +34,7 @@ void AddRoleFlags(CLI::App& app, RoleOptions& options) {
       ->check(RangeOf("--prefill-chunk"));
   AddFlag(app, "--kv-tokens", options.kv_tokens, "Router worker: KV cache size; 0: by memory")
       ->check(RangeOf("--kv-tokens"));
+  AddFlag(app, "--grpc-port", options.grpc_port, "Gateway: port of the gRPC API; 0: there is none");
   AddFlag(app, "--api-key-file", options.api_key_file, "Gateway: file with bearer keys");
   AddFlag(app, "--served-model-name", options.served_model_name, "Gateway: name of the model");
 }

@@ -27,6 +27,7 @@ struct RoleOptions {
   int prefill_chunk = 256;
   int64_t kv_tokens = 0;
   // Gateway:
+  uint16_t grpc_port = 0;  // 0: no gRPC API
   std::string api_key_file;
   std::string served_model_name;
 };

@@ -140,6 +140,7 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartGateway(const RoleOptions& opt
   role.served_model_name = options.served_model_name;
   role.host = options.host;
   role.port = options.port;
+  if (options.grpc_port != 0) role.grpc_port = options.grpc_port;
   role.coordinator_address = options.coordinator;
   ASSIGN_OR_RETURN(role.api_keys,
                    gateway::LoadApiKeys(options.api_key_file, getenv("SWITCHYARD_API_KEYS")));

@@ -30,8 +30,9 @@ void PrintBanner(const ServeOptions& options, const model::ModelSpec& spec) {
   fflush(stdout);
 }
 
-void PrintReady(const std::string& host, const LocalCluster& cluster, const std::string& model) {
-  const std::string url = absl::StrCat("http://", host, ":", cluster.gateway_port());
+void PrintReady(const GatewayFlags& gateway, const LocalCluster& cluster,
+                const std::string& model) {
+  const std::string url = absl::StrCat("http://", gateway.host, ":", cluster.gateway_port());
   printf(
       "\nready: %s\n"
       "try:   curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"
@@ -40,6 +41,7 @@ void PrintReady(const std::string& host, const LocalCluster& cluster, const std:
       "or:    switchyard chat --url %s\n"
       "       switchyard status --coordinator %s\n",
       url.c_str(), url.c_str(), model.c_str(), url.c_str(), cluster.coordinator_address().c_str());
+  if (gateway.grpc_port != 0) printf("gRPC:  %s:%u\n", gateway.host.c_str(), gateway.grpc_port);
   fflush(stdout);
 }
 
@@ -56,6 +58,8 @@ void AddServeFlags(CLI::App& app, ServeOptions& options) {
   app.add_option("model", options.layout.model, "Checkpoint folder")->required();
   AddFlag(app, "--host", options.gateway.host, "Address that the gateway binds");
   AddFlag(app, "--port", options.gateway.port, "Port of the gateway; 0 takes a free one");
+  AddFlag(app, "--grpc-port", options.gateway.grpc_port,
+          "Port of the gateway's gRPC API; 0: there is none");
   AddFlag(app, "--api-key-file", options.gateway.api_key_file,
           "File with one bearer key a line; without it every request is let in");
   AddFlag(app, "--served-model-name", options.gateway.served_model_name,
@@ -69,7 +73,7 @@ absl::Status RunServe(const ServeOptions& options) {
   PrintBanner(options, checkpoint.spec());
   ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(options.layout, options.gateway));
   signals.Serve();
-  PrintReady(options.gateway.host, *cluster, ModelName(options));
+  PrintReady(options.gateway, *cluster, ModelName(options));
   signals.Wait();
   LogInfo() << "draining; once more to stop at once";
   cluster->Stop(kDrainTime);

@@ -1,11 +1,26 @@
 #include "gateway/field_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 
 namespace switchyard::gateway {
+namespace {
+
+// The value of an integer, which JSON may also write as 1.0 or 1e3; clamped to +-2^100.
+std::optional<absl::int128> AsInteger(const Json& value) {
+  if (value.is_number_unsigned()) return value.get<uint64_t>();
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (!value.is_number_float()) return std::nullopt;
+  const double number = value.get<double>();
+  if (std::trunc(number) != number) return std::nullopt;
+  return absl::int128(std::clamp(number, -0x1p100, 0x1p100));
+}
+
+}  // namespace
 
 const Json* FieldReader::Value(const std::string& name) {
   known_.insert(name);
@@ -26,17 +41,15 @@ bool FieldReader::Bool(const std::string& name, bool otherwise) {
 std::optional<int64_t> FieldReader::Integer(const std::string& name, int64_t least, int64_t most) {
   const Json* value = Value(name);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number_integer()) {
+  const auto number = AsInteger(*value);
+  if (!number) {
     Fail(name, "must be an integer");
-    return std::nullopt;
-  }
-  const bool too_large = value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX;
-  const int64_t number = too_large ? INT64_MAX : value->get<int64_t>();
-  if (too_large || number < least || number > most) {
+  } else if (*number < least || *number > most) {
     Fail(name, absl::StrCat("must be between ", least, " and ", most));
-    return std::nullopt;
+  } else {
+    return static_cast<int64_t>(*number);
   }
-  return number;
+  return std::nullopt;
 }
 
 std::optional<double> FieldReader::Number(const std::string& name, double least, double most) {
@@ -117,11 +130,12 @@ std::optional<ApiError> ReadTokenIds(const std::string& name, const Json& array,
   if (!array.is_array()) return InvalidField(name, "must be an array of token ids");
   ids->reserve(array.size());
   for (const Json& id : array) {
-    if (!id.is_number_integer()) return InvalidField(name, "must hold integers only");
-    if (id < 0 || id >= vocabulary) {
+    const auto number = AsInteger(id);
+    if (!number) return InvalidField(name, "must hold integers only");
+    if (*number < 0 || *number >= vocabulary) {
       return InvalidField(name, absl::StrCat("token ids must be between 0 and ", vocabulary - 1));
     }
-    ids->push_back(id.get<int32_t>());
+    ids->push_back(static_cast<int32_t>(*number));
   }
   return std::nullopt;
 }

@@ -52,8 +52,11 @@ class GatewayTest : public ::testing::Test {
   void StartGateway(std::vector<std::string> api_keys = {}) {
     if (workers_.empty()) AddWorker();
     const bool open = api_keys.empty();
-    GatewayOptions options{
-        .model_folder = folder_, .host = host_, .port = 0, .api_keys = std::move(api_keys)};
+    GatewayOptions options{.model_folder = folder_,
+                           .host = host_,
+                           .port = 0,
+                           .api_keys = std::move(api_keys),
+                           .ping_interval = ping_interval_};
     for (const auto& worker : workers_) options.router_addresses.push_back(worker->address());
     auto server = GatewayServer::Start(std::move(options));
     ASSERT_TRUE(server.ok()) << server.status();
@@ -88,6 +91,7 @@ class GatewayTest : public ::testing::Test {
 
   std::string folder_;
   std::string host_ = "127.0.0.1";
+  Duration ping_interval_ = std::chrono::seconds(15);
   std::vector<std::unique_ptr<FakeRouterWorker>> workers_;
   std::unique_ptr<GatewayServer> server_;
 };

@@ -15,6 +15,7 @@ ABSL_FLAG(std::string, model, "", "checkpoint folder");
 ABSL_FLAG(std::string, served_model_name, "", "name in the API; the folder's if empty");
 ABSL_FLAG(std::string, host, "127.0.0.1", "address to bind");
 ABSL_FLAG(uint16_t, port, 8000, "port; 0 takes a free one");
+ABSL_FLAG(uint16_t, grpc_port, 0, "port of the gRPC API; 0: there is none");
 ABSL_FLAG(std::string, coordinator, "", "HOST:PORT of the coordinator");
 ABSL_FLAG(std::string, routers, "", "HOST:PORT,... of router workers, instead of a coordinator");
 ABSL_FLAG(std::string, api_key_file, "", "file with bearer keys; SWITCHYARD_API_KEYS adds more");
@@ -27,11 +28,13 @@ absl::StatusOr<switchyard::gateway::GatewayServer> StartFromFlags() {
   auto keys = switchyard::gateway::LoadApiKeys(absl::GetFlag(FLAGS_api_key_file),
                                                std::getenv("SWITCHYARD_API_KEYS"));
   if (!keys.ok()) return keys.status();
+  const uint16_t grpc_port = absl::GetFlag(FLAGS_grpc_port);
   return switchyard::gateway::GatewayServer::Start({
       .model_folder = absl::GetFlag(FLAGS_model),
       .served_model_name = absl::GetFlag(FLAGS_served_model_name),
       .host = absl::GetFlag(FLAGS_host),
       .port = absl::GetFlag(FLAGS_port),
+      .grpc_port = grpc_port == 0 ? std::nullopt : std::optional(grpc_port),
       .coordinator_address = absl::GetFlag(FLAGS_coordinator),
       .router_addresses = absl::StrSplit(absl::GetFlag(FLAGS_routers), ',', absl::SkipEmpty()),
       .api_keys = *std::move(keys),

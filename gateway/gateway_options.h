@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ struct GatewayOptions {
   std::string served_model_name;  // empty: the folder's name
 
   std::string host = "127.0.0.1";
-  uint16_t port = 8000;  // 0 takes a free one
+  uint16_t port = 8000;               // 0 takes a free one
+  std::optional<uint16_t> grpc_port;  // of the gRPC API; 0 takes a free one, none: there is none
 
   // Router workers: those of the coordinator's placement, or these addresses when there are any.
   std::string coordinator_address;
@@ -27,6 +29,7 @@ struct GatewayOptions {
 
   Duration request_timeout = std::chrono::minutes(10);  // of one generation, resumptions included
   size_t max_body_bytes = size_t{8} << 20;
+  Duration ping_interval = std::chrono::seconds(15);  // of streams in which nothing happens
 };
 
 }  // namespace switchyard::gateway

@@ -39,6 +39,7 @@ TEST_F(GatewayTest, EveryRouteAndSpellingNeedsAKeyButHealth) {
                              "/detokenize",
                              "/metrics",
                              "/version",
+                             "/openapi.json",
                              "/",
                              "/nothing",
                              "//v1/models",
@@ -87,6 +88,7 @@ TEST_F(GatewayTest, NearlyAKeyIsNoKey) {
                                                         {"GET", "/v1/models/demo"},
                                                         {"GET", "/metrics"},
                                                         {"GET", "/version"},
+                                                        {"GET", "/openapi.json"},
                                                         {"POST", "/v1/completions"},
                                                         {"POST", "/v1/chat/completions"},
                                                         {"POST", "/tokenize"},
@@ -193,6 +195,40 @@ TEST_F(GatewayTest, EveryRouteWithABodyRefusesBadOnes) {
   }
   EXPECT_EQ(Counted(Get("/metrics").body, 400), before + refused);
   EXPECT_TRUE(workers_[0]->Requests().empty());
+}
+
+TEST_F(GatewayTest, OnlyJsonIsReadAndOnlyByItsMethod) {
+  StartGateway();
+  const auto post = [&](const std::string& header) {
+    return Fetch(server_->port(), "POST", "/tokenize", R"({"prompt": "x"})", {header}).status;
+  };
+  for (const char* header :
+       {"X: y", "Content-Type: application/json", "Content-Type: Application/JSON; charset=utf-8",
+        "Content-Encoding: identity"}) {
+    EXPECT_EQ(post(header), 200) << header;
+  }
+  for (const char* header : {"Content-Type: text/plain", "Content-Type: application/jsonx",
+                             "Content-Type: application/x-www-form-urlencoded", "Content-Type: ;",
+                             "Content-Encoding: gzip"}) {
+    EXPECT_EQ(post(header), 415) << header;
+  }
+  for (const auto& [method, path, allow] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"POST", "/health", "GET, HEAD"},
+           {"DELETE", "/v1/models/demo", "GET, HEAD"},
+           {"GET", "/v1/completions", "POST"},
+           {"HEAD", "/v1/completions", "POST"}}) {
+    TestConnection connection(server_->port());
+    connection.Send(testing::RequestText(method, path));
+    const TestResponse response = connection.Receive(method == "HEAD");
+    EXPECT_EQ(response.status, 405) << method << " " << path;
+    EXPECT_EQ(response.headers.at("allow"), allow) << method << " " << path;
+  }
+  TestConnection head(server_->port());
+  head.Send(testing::RequestText("HEAD", "/v1/models"));
+  const TestResponse answer = head.Receive(/*to_head=*/true);
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_NE(answer.headers.at("content-length"), "0");
 }
 
 TEST_F(GatewayTest, PromptsOverTheLimitNeverReachAWorker) {

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "gateway/grpc_api.h"
 #include "gateway/http_server.h"
 #include "gateway/routes.h"
 #include "services/base/file.h"
@@ -119,6 +120,7 @@ struct GatewayServer::Impl {
 
   ~Impl() {
     http.reset();  // every client is gone now, which cancels its jobs
+    grpc.reset();
     routes.WaitForJobs();
   }
 
@@ -127,6 +129,7 @@ struct GatewayServer::Impl {
   WorkerPool pool;
   Routes routes;
   std::unique_ptr<HttpServer> http;
+  std::unique_ptr<GrpcApi> grpc;  // null: not asked for
 };
 
 GatewayServer::GatewayServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -144,6 +147,7 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
   HttpServerOptions http{
       .host = impl->options.host, .port = impl->options.port, .threads = kHttpThreads};
   http.max_body_bytes = impl->options.max_body_bytes;
+  http.ping_interval = impl->options.ping_interval;
   Routes* routes = &impl->routes;
   ASSIGN_OR_RETURN(
       impl->http,
@@ -154,6 +158,12 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
                        routes->Handle(request, std::move(exchange));
                      },
                  .refuse = [routes](int status) { return routes->Refuse(status); }}));
+  if (impl->options.grpc_port) {
+    ASSIGN_OR_RETURN(impl->grpc, GrpcApi::Start({.host = impl->options.host,
+                                                 .port = *impl->options.grpc_port,
+                                                 .max_message_bytes = impl->options.max_body_bytes},
+                                                impl->routes, impl->pool));
+  }
   if (impl->options.api_keys.empty() && !impl->http->loopback()) {
     LogWarning() << "everybody who reaches " << impl->options.host
                  << " is let in: there are no API keys";
@@ -163,15 +173,26 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
 
 uint16_t GatewayServer::port() const { return impl_->http->port(); }
 
+uint16_t GatewayServer::grpc_port() const { return impl_->grpc ? impl_->grpc->port() : 0; }
+
 bool GatewayServer::ready() const { return impl_->pool.ready(); }
 
 bool GatewayServer::Drain(Duration grace) {
   const TimePoint deadline = Clock::Real().Now() + grace;
   impl_->routes.StartDraining();
   impl_->http->CloseAfterAnswers();
+  if (impl_->grpc) impl_->grpc->StartDraining();
   if (!impl_->http->loopback()) std::this_thread::sleep_for(std::min(grace, kDrainNotice));
   impl_->http->StopAccepting();
-  return impl_->http->WaitIdle(std::max(deadline - Clock::Real().Now(), Duration::zero()));
+  const auto left = [deadline] {
+    return std::max<Duration>(deadline - Clock::Real().Now(), Duration::zero());
+  };
+  bool calls_done = true;
+  if (impl_->grpc) {
+    impl_->grpc->Shutdown(left());
+    calls_done = left() > Duration::zero();
+  }
+  return impl_->http->WaitIdle(left()) && calls_done;
 }
 
 }  // namespace switchyard::gateway

@@ -31,6 +31,7 @@ class GatewayServer {
   ~GatewayServer();
 
   uint16_t port() const;
+  uint16_t grpc_port() const;  // 0 without a gRPC API
 
   // A worker that can reach every expert is known: /health answers 200.
   bool ready() const;

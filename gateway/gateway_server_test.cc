@@ -25,6 +25,18 @@ using testing::RequestText;
 using testing::TestConnection;
 using testing::TestResponse;
 
+// Between two tokens that are far apart.
+TEST_F(GatewayTest, AnIdleStreamIsPinged) {
+  ping_interval_ = std::chrono::milliseconds(20);
+  AddWorker({.script = kAnswer, .token_delay = std::chrono::milliseconds(700)});
+  StartGateway();
+  TestConnection connection(server_->port());
+  connection.Send(RequestText("POST", "/v1/completions",
+                              R"({"prompt": "x", "temperature": 0, "stream": true})"));
+  ASSERT_TRUE(connection.WaitFor("data: "));
+  EXPECT_TRUE(connection.WaitFor("\n: ping\n\n"));
+}
+
 TEST_F(GatewayTest, AnswersAChat) {
   StartGateway();
   const json answer = Ok(Chat(R"("temperature": 0, "request_id": "abc")"));

@@ -4,10 +4,13 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "services/base/clock.h"
 
 namespace switchyard::gateway {
 
@@ -16,6 +19,7 @@ struct HttpRequest {
   std::string path;    // target up to '?', as it was sent: nothing is decoded
   std::map<std::string, std::string> headers;  // names in lower case; the first of a repeated one
   std::string body;
+  std::optional<Duration> time_left;  // how long the client waits, where it has said so
 
   // Empty when there is none.
   std::string_view Header(const std::string& lower_case_name) const;

@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{R"("n": 18446744073709551615)", "n"}, Refusal{R"("n": "2")", "n"},
         Refusal{R"("max_tokens": -1)", "max_tokens"},
         Refusal{R"("max_tokens": 2147483648)", "max_tokens"},
-        Refusal{R"("max_tokens": 0)", "max_tokens"}, Refusal{R"("max_tokens": 1.0)", "max_tokens"},
+        Refusal{R"("max_tokens": 0)", "max_tokens"}, Refusal{R"("max_tokens": 1.5)", "max_tokens"},
         Refusal{R"("max_tokens": {})", "max_tokens"}, Refusal{R"("min_tokens": 17)", "min_tokens"},
         Refusal{R"("seed": 9223372036854775808)", "seed"}, Refusal{R"("seed": 1.5)", "seed"},
         Refusal{R"("stop": 1)", "stop"}, Refusal{R"("stop": [1])", "stop"},

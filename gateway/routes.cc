@@ -8,7 +8,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "gateway/openapi.h"
 #include "services/base/log.h"
 #include "services/base/version.h"
 
@@ -52,6 +54,16 @@ std::string PercentDecode(std::string_view text) {
   return decoded;
 }
 
+// Whether a body is JSON as far as its header tells. One that says nothing is taken for JSON.
+bool SaysJson(const HttpRequest& request) {
+  const std::string_view coding = request.Header("content-encoding");
+  const std::string_view type = request.Header("content-type");
+  const std::string essence(absl::StripAsciiWhitespace(
+      absl::string_view(type.data(), std::min(type.find(';'), type.size()))));
+  return (coding.empty() || coding == "identity") &&
+         (type.empty() || absl::EqualsIgnoreCase(essence, "application/json"));
+}
+
 }  // namespace
 
 // Jobs that still have callbacks to come.
@@ -80,6 +92,12 @@ struct Routes::Route {
   std::string path;
   std::string method;
   void (Routes::*handle)(Reply&);
+
+  // HEAD is GET whose answer stays without its body.
+  bool Takes(const std::string& asked) const {
+    return asked == method || (asked == "HEAD" && method == "GET");
+  }
+  std::string Allow() const { return method == "GET" ? "GET, HEAD" : method; }
 };
 
 const std::vector<Routes::Route>& Routes::Table() {
@@ -87,6 +105,7 @@ const std::vector<Routes::Route>& Routes::Table() {
       {"/health", "GET", &Routes::Health},
       {"/metrics", "GET", &Routes::Metric},
       {"/version", "GET", &Routes::Version},
+      {"/openapi.json", "GET", &Routes::OpenApi},
       {kModelPath, "GET", &Routes::Models},
       {"/tokenize", "POST", &Routes::Tokenize},
       {"/detokenize", "POST", &Routes::Detokenize},
@@ -124,17 +143,23 @@ std::optional<HttpResponse> Routes::CheckHead(const HttpRequest& request) {
                      .code = "invalid_api_key"};
   } else if (const Route* route = Find(request.path); route == nullptr) {
     error = NotFound("there is no such route", "route_not_found");
-  } else if (route->method != request.method) {
+  } else if (!route->Takes(request.method)) {
     error = ApiError{.status = 405,
                      .message = "use " + route->method + " for this route",
                      .code = "method_not_allowed"};
+  } else if (route->method == "POST" && !SaysJson(request)) {
+    error = ApiError{.status = 415,
+                     .message =
+                         "the body must be JSON without a content encoding, and its "
+                         "Content-Type application/json",
+                     .code = "unsupported_media_type"};
   }
   if (!error) return std::nullopt;
   metrics_.CountHttpResponse(error->status);
   HttpResponse response = ErrorResponse(*error);
   const std::string_view id = request.Header("x-request-id");
   response.headers.push_back({"X-Request-Id", IsPlainId(id) ? std::string(id) : RandomId()});
-  if (error->status == 405) response.headers.push_back({"Allow", Find(request.path)->method});
+  if (error->status == 405) response.headers.push_back({"Allow", Find(request.path)->Allow()});
   return response;
 }
 
@@ -156,6 +181,10 @@ HttpResponse Routes::Refuse(int status) {
       break;
     case 431:
       error.message = "the header is too large";
+      break;
+    case 503:
+      error = Overloaded("the server has too many connections or too much to read",
+                         "too_many_connections");
       break;
     default:
       error.message = "this is not valid HTTP";
@@ -186,6 +215,10 @@ void Routes::Metric(Reply& reply) {
   reply.Send(HttpResponse{.status = 200,
                           .content_type = "text/plain; version=0.0.4; charset=utf-8",
                           .body = metrics_.Render(pool_.Reports())});
+}
+
+void Routes::OpenApi(Reply& reply) {
+  reply.Send(HttpResponse{.status = 200, .body = OpenApiText()});
 }
 
 void Routes::Version(Reply& reply) { reply.Send(Json{{"version", kVersion}}); }
@@ -353,7 +386,8 @@ void Routes::StartJob(Reply& reply, TextJobOptions job) {
   job.model = model_.name;
   job.request_id = sampling.request_id.empty() ? reply.request_id : sampling.request_id;
   job.traceparent = TraceParent(reply.request);
-  job.timeout = options_.request_timeout;
+  job.timeout =
+      std::min(options_.request_timeout, reply.request.time_left.value_or(Duration::max()));
   job.headers = {{"X-Request-Id", reply.request_id}};
   {
     std::lock_guard<std::mutex> lock(jobs_->mutex);

@@ -33,7 +33,7 @@ class Routes {
   // Answers a request that CheckHead let pass.
   void Handle(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
 
-  // The answer to what is no acceptable HTTP.
+  // The answer to what is no acceptable HTTP, or too much.
   HttpResponse Refuse(int status);
 
   // From now on text requests get 503.
@@ -53,6 +53,7 @@ class Routes {
   void Health(Reply& reply);
   void Metric(Reply& reply);
   void Version(Reply& reply);
+  void OpenApi(Reply& reply);
   void Models(Reply& reply);
   void Tokenize(Reply& reply);
   void Detokenize(Reply& reply);
