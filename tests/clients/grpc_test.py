@@ -98,8 +98,9 @@ def chat(pb, **fields):
 def test_health_is_open_to_all(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "switchyard.inference.v1.Inference"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        request = health_pb2.HealthCheckRequest(service=service)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        wait_for(lambda: health.Check(request).status == serving, 10)
 
 
 def test_models(pb, stub):
@@ -191,7 +192,7 @@ def test_a_cancelled_call_frees_what_it_held(pb, stub, server):
     long = {"max_tokens": 1900, "ignore_eos": True}
     stream = stub.CompleteStream(completion(pb, "Hark", **long), metadata=METADATA)
     next(stream)
-    assert running_requests(server) == 1
+    wait_for(lambda: running_requests(server) == 1, 20)
     stream.cancel()
     # One second, and what a poll of the worker may be late.
     wait_for(lambda: running_requests(server) == 0, 1.5)
