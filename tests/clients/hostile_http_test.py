@@ -91,13 +91,16 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_endless_requests_are_refused_in_bounded_memory(server, name):
+def test_endless_requests_are_refused_in_bounded_memory(server, name, record_property):
     first, endless, status = STREAMS[name]
     before = memory(server)
     with connect(server) as connection:
         sent, answer = send_until_refused(connection, first, endless, 10**10)
     grown = memory(server) - before
-    print(f"{name}: {sent / MIB:.1f} MiB sent, the gateway grew by {grown / MIB:.1f} MiB")
+    record_property(
+        "measured",
+        f"{name}: {sent / MIB:.1f} MiB sent, the gateway grew by {grown / MIB:.1f} MiB",
+    )
     # The kernel's buffers of a closed connection may swallow the answer, never the end.
     assert not answer or answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
     assert sent < 200 * MIB
@@ -156,7 +159,7 @@ def ended(connections, seconds):
     return len(connections) - left
 
 
-def test_ten_thousand_slow_connections_keep_nobody_out(server):
+def test_ten_thousand_slow_connections_keep_nobody_out(server, record_property):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     wanted = 10_000 if most == resource.RLIM_INFINITY else min(10_000, most - 500)
@@ -170,9 +173,10 @@ def test_ten_thousand_slow_connections_keep_nobody_out(server):
             assert complete(server) == expected
             times.append(time.monotonic() - start)
         grown = memory(server) - before
-        print(
+        record_property(
+            "measured",
             f"{wanted} slow connections: 100 of 100 requests answered, the slowest in"
-            f" {max(times):.2f} s; the gateway grew by {grown / MIB:.1f} MiB"
+            f" {max(times):.2f} s; the gateway grew by {grown / MIB:.1f} MiB",
         )
         assert grown < wanted * 32 * 1024
         # A header has 10 s, a body 60 s.
