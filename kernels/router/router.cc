@@ -105,18 +105,4 @@ absl::Status Route(const RouterArgs& args, ThreadPool& pool) {
   return absl::OkStatus();
 }
 
-void SoftmaxTopK(const SoftmaxTopKArgs& args, ThreadPool& pool) {
-  const RouterConvention convention = {.normalization = args.renormalize ? Normalization::kChosen
-                                                                         : Normalization::kNone};
-  RouteRows({.convention = &convention,
-             .logits = args.logits,
-             .rows = args.rows,
-             .experts = args.experts,
-             .k = args.k,
-             .ids = args.ids,
-             .weights = args.weights,
-             .failed = args.failed},
-            pool);
-}
-
 }  // namespace switchyard::kernels

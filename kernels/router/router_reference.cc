@@ -10,8 +10,9 @@
 namespace switchyard::kernels {
 
 // The definition in router.h, step by step: every probability, then a full sort.
-void SoftmaxTopKReference(const SoftmaxTopKArgs& args) {
+void SoftmaxTopKReference(const RouterArgs& args) {
   SetComputeThreadFloatMode();
+  const bool renormalize = args.convention->normalization == Normalization::kChosen;
   const size_t experts = static_cast<size_t>(args.experts);
   for (int64_t row = 0; row < args.rows; ++row) {
     const float* logits = args.logits + row * args.experts;
@@ -49,7 +50,7 @@ void SoftmaxTopKReference(const SoftmaxTopKArgs& args) {
     for (int64_t r = 0; r < args.k; ++r) {
       ids[r] = order[r];
       weights[r] = probability[order[r]];
-      if (args.renormalize) weights[r] /= chosen.Total();
+      if (renormalize) weights[r] /= chosen.Total();
     }
   }
 }

@@ -19,34 +19,38 @@ struct Choice {
   std::vector<uint8_t> failed;
 };
 
-SoftmaxTopKArgs Args(const std::vector<float>& logits, int64_t experts, int64_t k, bool renormalize,
-                     Choice& choice) {
+const RouterConvention kMixtral = *FindConvention("mixtral");     // weights divided by their sum
+const RouterConvention kQwen2Moe = *FindConvention("qwen2-moe");  // and not
+
+RouterArgs Args(const std::vector<float>& logits, int64_t experts, int64_t k,
+                const RouterConvention& convention, Choice& choice) {
   const size_t rows = logits.size() / static_cast<size_t>(experts);
   choice.ids.assign(rows * k, -2);
   choice.weights.assign(rows * k, -2.0f);
   choice.failed.assign(rows, 2);
-  return {.logits = logits.data(),
+  return {.convention = &convention,
+          .logits = logits.data(),
           .rows = static_cast<int64_t>(rows),
           .experts = experts,
           .k = k,
-          .renormalize = renormalize,
           .ids = choice.ids.data(),
           .weights = choice.weights.data(),
           .failed = choice.failed.data()};
 }
 
-Choice SoftmaxTopKOf(const std::vector<float>& logits, int64_t experts, int64_t k,
-                     bool renormalize = true, int threads = 1) {
+Choice Routed(const std::vector<float>& logits, int64_t experts, int64_t k,
+              const RouterConvention& convention = kMixtral, int threads = 1) {
   Choice choice;
   ThreadPool pool(threads);
-  SoftmaxTopK(Args(logits, experts, k, renormalize, choice), pool);
+  const absl::Status status = Route(Args(logits, experts, k, convention, choice), pool);
+  EXPECT_TRUE(status.ok()) << status;
   return choice;
 }
 
 TEST(RouterTest, EqualsTheReference) {
   for (const auto& [experts, k] : std::vector<std::pair<int64_t, int64_t>>{
            {1, 1}, {8, 2}, {16, 4}, {60, 4}, {64, 64}, {256, 8}}) {
-    for (bool renormalize : {false, true}) {
+    for (const RouterConvention* convention : {&kMixtral, &kQwen2Moe}) {
       std::vector<float> logits = RandomValues(45 * experts, 1, 4.0f);
       // Coarse values make ties; special ones take the other paths.
       for (size_t i = 0; i < logits.size() / 2; ++i) logits[i] = std::round(logits[i]);
@@ -54,9 +58,9 @@ TEST(RouterTest, EqualsTheReference) {
       logits[experts * 4] = -INFINITY;
       logits[experts * 5] = INFINITY;
       Choice expected;
-      SoftmaxTopKReference(Args(logits, experts, k, renormalize, expected));
+      SoftmaxTopKReference(Args(logits, experts, k, *convention, expected));
       for (int threads : {1, 3}) {
-        const Choice actual = SoftmaxTopKOf(logits, experts, k, renormalize, threads);
+        const Choice actual = Routed(logits, experts, k, *convention, threads);
         EXPECT_EQ(actual.ids, expected.ids) << experts << " experts";
         EXPECT_TRUE(SameBits(actual.weights, expected.weights)) << experts << " experts";
         EXPECT_EQ(actual.failed, expected.failed);
@@ -66,21 +70,20 @@ TEST(RouterTest, EqualsTheReference) {
 }
 
 TEST(RouterTest, EqualLogitsChooseTheLowestIds) {
-  const Choice choice = SoftmaxTopKOf({1, 1, 1, 1, 0, 2, 0, 2}, 4, 2);
+  const Choice choice = Routed({1, 1, 1, 1, 0, 2, 0, 2}, 4, 2);
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{0, 1, 1, 3}));
   EXPECT_EQ(choice.weights, (std::vector<float>{0.5, 0.5, 0.5, 0.5}));
 }
 
 TEST(RouterTest, UnequalLogitsNeverTie) {
   // Their exponentials are equal in fp32, or both zero.
-  const Choice choice =
-      SoftmaxTopKOf({std::nextafter(-10.0f, -20.0f), -10, 0, -250, -200, 0}, 3, 3);
+  const Choice choice = Routed({std::nextafter(-10.0f, -20.0f), -10, 0, -250, -200, 0}, 3, 3);
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{2, 1, 0, 2, 1, 0}));
 }
 
 TEST(RouterTest, RowWithoutAnAnswerFailsAlone) {
   const Choice choice =
-      SoftmaxTopKOf({1, 2, NAN, 2, INFINITY, 2, -INFINITY, -INFINITY, 3, -INFINITY}, 2, 2);
+      Routed({1, 2, NAN, 2, INFINITY, 2, -INFINITY, -INFINITY, 3, -INFINITY}, 2, 2);
   EXPECT_EQ(choice.failed, (std::vector<uint8_t>{0, 1, 1, 1, 0}));
   EXPECT_EQ(choice.ids, (std::vector<int32_t>{1, 0, -1, -1, -1, -1, -1, -1, 0, 1}));
   EXPECT_EQ(choice.weights[2], 0.0f);
