@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
@@ -17,6 +16,7 @@
 #include "services/base/file.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
+#include "services/model/generation_config.h"
 
 namespace switchyard::gateway {
 namespace {
@@ -37,26 +37,15 @@ absl::StatusOr<SamplingDefaults> ReadDefaults(const std::string& folder) {
   SamplingDefaults defaults;
   if (!std::filesystem::exists(path)) return defaults;
   ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kLargestConfig));
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return absl::InvalidArgumentError(path + " is not a JSON object");
-  const auto number = [&json](const char* key, double otherwise) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_number() ? found->get<double>() : otherwise;
+  ASSIGN_OR_RETURN(const model::GenerationConfig config, model::ParseGenerationConfig(text, path));
+  defaults.temperature = config.temperature.value_or(defaults.temperature);
+  defaults.top_p = config.top_p.value_or(defaults.top_p);
+  defaults.top_k = config.top_k.value_or(defaults.top_k);
+  const auto warn = [&path](const char* key) {
+    LogWarning() << path << ": " << key << " is not supported yet and is ignored";
   };
-  const double top_k = number("top_k", defaults.top_k);
-  defaults.temperature = static_cast<float>(number("temperature", defaults.temperature));
-  defaults.top_p = static_cast<float>(number("top_p", defaults.top_p));
-  if (!(defaults.temperature >= 0) || !(defaults.top_p > 0 && defaults.top_p <= 1) ||
-      !(top_k >= 0 && top_k <= INT32_MAX)) {
-    return absl::InvalidArgumentError(path + ": temperature, top_p or top_k is out of its range");
-  }
-  defaults.top_k = static_cast<int32_t>(top_k);
-  for (const auto& [key, neutral] :
-       {std::pair{"min_p", 0.0}, std::pair{"repetition_penalty", 1.0}}) {
-    if (number(key, neutral) != neutral) {
-      LogWarning() << path << ": " << key << " is not supported yet and is ignored";
-    }
-  }
+  if (config.min_p.value_or(0) != 0) warn("min_p");
+  if (config.repetition_penalty.value_or(1) != 1) warn("repetition_penalty");
   return defaults;
 }
 

@@ -1,12 +1,14 @@
 #include "services/model/config_json.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
 #include "services/model/families/families.h"
 #include "services/model/families/parse.h"
+#include "services/model/generation_config.h"
 #include "services/model/json_fields.h"
 
 namespace switchyard::model {
@@ -70,25 +72,9 @@ absl::StatusOr<ModelSpec> ParseConfig(const std::string& text, const std::string
 
 absl::Status ApplyGenerationConfig(const std::string& text, const std::string& file,
                                    ModelSpec& spec) {
-  ASSIGN_OR_RETURN(const JsonFields config, JsonFields::Parse(text, file));
-  const int64_t last = spec.vocabulary - 1;
-  if (config.Has("bos_token_id")) {
-    ASSIGN_OR_RETURN(spec.bos_token, config.Integer("bos_token_id", 0, last));
-  }
-  if (config.Has("eos_token_id")) {
-    ASSIGN_OR_RETURN(spec.eos_tokens, config.Integers("eos_token_id", 0, last));
-  }
-  if (config.Has("temperature")) {
-    ASSIGN_OR_RETURN(spec.default_temperature, config.Number("temperature", 0, 1e6));
-  }
-  if (config.Has("top_p")) {
-    ASSIGN_OR_RETURN(spec.default_top_p, config.Number("top_p", 0, 1));
-  }
-  if (config.Has("top_k")) {
-    ASSIGN_OR_RETURN(spec.default_top_k, config.Integer("top_k", 0, INT32_MAX));
-  }
-  ASSIGN_OR_RETURN(const bool sample, config.Bool("do_sample", true));
-  spec.default_greedy = !sample;
+  ASSIGN_OR_RETURN(GenerationConfig config, ParseGenerationConfig(text, file, spec.vocabulary));
+  if (config.bos_token) spec.bos_token = *config.bos_token;
+  if (config.eos_tokens) spec.eos_tokens = *std::move(config.eos_tokens);
   return absl::OkStatus();
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// config.json and generation_config.json of the Hugging Face families that Switchyard runs, in the
+// config.json of the Hugging Face families that Switchyard runs, in the
 // spelling of transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters), as a ModelSpec.
 //
 // Keys that give the model its dimensions are required; the others take transformers' defaults.
@@ -19,7 +19,7 @@ namespace switchyard::model {
 // `text` is the file's content, `file` what errors call it.
 absl::StatusOr<ModelSpec> ParseConfig(const std::string& text, const std::string& file);
 
-// End tokens and sampling defaults of generation_config.json; those it has replace the spec's.
+// Begin and end tokens of generation_config.json; those it has replace the spec's.
 absl::Status ApplyGenerationConfig(const std::string& text, const std::string& file,
                                    ModelSpec& spec);
 

@@ -5,9 +5,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -15,12 +13,11 @@
 #include "services/base/file.h"
 #include "services/model/checkpoint.h"
 #include "services/model/safetensors_file.h"
-#include "services/model/tensor_edit.h"
+#include "services/model/spoiled_checkpoint.h"
 
 namespace switchyard::model {
 namespace {
 
-namespace fs = std::filesystem;
 using kernels::NumericsClass;
 
 constexpr const char* kCases[] = {"models/deepseek_v2",
@@ -63,50 +60,6 @@ StageWeights LoadAll(const Checkpoint& checkpoint, kernels::ThreadPool& pool) {
   EXPECT_TRUE(stage.ok()) << stage.status();
   return *std::move(stage);
 }
-
-// A copy of a fixture to spoil.
-class SpoiledCheckpoint {
- public:
-  SpoiledCheckpoint(const std::string& source, const std::string& name)
-      : folder_(::testing::TempDir() + "/family_checkpoint_test/" + name) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    fs::copy_file(source + "/config.json", folder_ + "/config.json");
-    tensors_ = ReadTensors(source + "/model.safetensors");
-  }
-
-  std::vector<EditableTensor>& tensors() { return tensors_; }
-  EditableTensor& operator[](const std::string& name) { return Named(tensors_, name); }
-
-  void Erase(const std::string& prefix) {
-    std::erase_if(tensors_, [&](const EditableTensor& tensor) {
-      return tensor.declaration.name.starts_with(prefix);
-    });
-  }
-
-  void EditConfig(const std::string& key, const nlohmann::json& value) {
-    const std::string path = folder_ + "/config.json";
-    nlohmann::json config = nlohmann::json::parse(*ReadWholeFile(path, 1 << 20));
-    config[key] = value;
-    ASSERT_TRUE(WriteWholeFile(path, config.dump()).ok());
-  }
-
-  absl::StatusOr<Checkpoint> Open() const {
-    WriteTensors(folder_ + "/model.safetensors", tensors_);
-    return Checkpoint::OpenToRead(folder_);
-  }
-
-  void ExpectRefused(const std::string& text) const {
-    const auto checkpoint = Open();
-    ASSERT_FALSE(checkpoint.ok()) << text;
-    EXPECT_NE(checkpoint.status().message().find(text), std::string::npos)
-        << checkpoint.status() << "\nwanted " << text;
-  }
-
- private:
-  std::string folder_;
-  std::vector<EditableTensor> tensors_;
-};
 
 // Puts the experts of every layer into two tensors, under the names of transformers 5.
 void Fuse(const Checkpoint& separate, SpoiledCheckpoint& checkpoint) {
@@ -371,74 +324,6 @@ TEST(FamilyCheckpointTest, PartsOfTheOtherFamilies) {
   ASSERT_TRUE(encoder.ok()) << encoder.status();
   EXPECT_EQ(encoder->layers.size(), 4u);
   EXPECT_EQ(encoder->final_norm.size(), 48u);
-}
-
-TEST(SpoiledFamilyTest, TheMtpBlockMayBeLeftOutOrUnwanted) {
-  SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/deepseek_v3_mtp");
-  SpoiledCheckpoint without(folder, "mtp");
-  without.Erase("model.layers.2.");
-  const auto plain = without.Open();
-  ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_FALSE(plain->spec().mtp);
-
-  SpoiledCheckpoint unwanted(folder, "mtp");
-  unwanted.EditConfig("num_nextn_predict_layers", 0);
-  EXPECT_TRUE(unwanted.Open().ok());
-
-  SpoiledCheckpoint half(folder, "mtp");
-  half.Erase("model.layers.2.eh_proj");
-  half.ExpectRefused("\"model.layers.2.eh_proj.weight\" [64, 128], which config.json calls for");
-}
-
-TEST(SpoiledFamilyTest, Fp8) {
-  SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/deepseek_v3_fp8");
-  const std::string name = "model.layers.0.self_attn.kv_b_proj.weight";
-  SpoiledCheckpoint missing(folder, "fp8");
-  missing.Erase(name + "_scale_inv");
-  missing.ExpectRefused("tensor \"" + name + "_scale_inv\" [2, 2], which config.json calls for");
-
-  SpoiledCheckpoint shape(folder, "fp8");
-  EditableTensor& scales = shape[name + "_scale_inv"];
-  scales.declaration.shape = {1, 2};
-  scales.bytes.resize(8);
-  shape.ExpectRefused("\"" + name + "_scale_inv\" has shape [1, 2]; config.json calls for [2, 2]");
-
-  SpoiledCheckpoint undeclared(folder, "fp8");
-  undeclared.EditConfig("quantization_config", nullptr);
-  undeclared.ExpectRefused("has type F8_E4M3; only F32 and BF16 can be loaded");
-}
-
-TEST(SpoiledFamilyTest, Mxfp4) {
-  SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/gpt_oss_mxfp4");
-  const std::string name = "model.layers.1.mlp.experts.down_proj";
-  SpoiledCheckpoint missing(folder, "mxfp4");
-  missing.Erase(name + "_scales");
-  missing.ExpectRefused("tensor \"" + name + "_scales\" [6, 64, 1], which config.json calls for");
-
-  SpoiledCheckpoint type(folder, "mxfp4");
-  type[name + "_scales"].declaration.type = StoredType::kI8;
-  type.ExpectRefused("tensor \"" + name + "_scales\" has type I8; must be U8");
-}
-
-TEST(SpoiledFamilyTest, ExtraAndMissingAndMisshapenTensors) {
-  SWITCHYARD_FIXTURE_OR_SKIP(glm, "models/glm4_moe");
-  SpoiledCheckpoint extra(glm, "glm");
-  extra.tensors().push_back(
-      {{"model.layers.0.self_attn.o_proj.bias", StoredType::kF32, {48}}, std::string(192, '\0')});
-  extra.ExpectRefused(
-      "1 tensors that config.json does not call for: "
-      "\"model.layers.0.self_attn.o_proj.bias\"");
-  SpoiledCheckpoint missing(glm, "glm");
-  missing.Erase("model.layers.2.mlp.gate.e_score_correction_bias");
-  missing.ExpectRefused("\"model.layers.2.mlp.gate.e_score_correction_bias\" [8], which");
-  SWITCHYARD_FIXTURE_OR_SKIP(oss, "models/gpt_oss");
-  SpoiledCheckpoint misshapen(oss, "oss");
-  misshapen["model.layers.3.mlp.experts.gate_up_proj"].declaration.shape = {8, 32, 128};
-  misshapen.ExpectRefused("has shape [8, 32, 128]; config.json calls for [8, 64, 64]");
-  SWITCHYARD_FIXTURE_OR_SKIP(switched, "models/switch");
-  SpoiledCheckpoint table(switched, "switch");
-  table.Erase("encoder.block.0.layer.0.SelfAttention.relative_attention_bias");
-  table.ExpectRefused("relative_attention_bias.weight\" [32, 4], which config.json calls for");
 }
 
 }  // namespace

@@ -171,14 +171,6 @@ struct ModelSpec {
   std::vector<int64_t> eos_tokens;   // generation_config.json's win over config.json's
   int64_t decoder_start_token = -1;  // encoder-decoder only
 
-  // Defaults for sampling from generation_config.json, where it has them.
-  std::optional<float> default_temperature;
-  std::optional<float> default_top_p;
-  std::optional<int64_t> default_top_k;
-  // do_sample is false. It does NOT mean greedy over HTTP, where a request's own temperature or 1
-  // holds.
-  bool default_greedy = false;
-
   std::vector<int64_t> MoeLayers() const;  // indices of `layers` with a router, ascending
 
   // Layers by one index: `layers`, then the MTP block or the encoder's (no family has both).

@@ -22,48 +22,47 @@ const FamilyNames& NamesOf(const ModelSpec& spec) {
   return family->names;
 }
 
-absl::Status Visit(const TensorNames::Visitor& visit, const MatrixSource& source) {
+}  // namespace
+
+absl::Status VisitTensors(const TensorVisitor& visit, const MatrixSource& source) {
   if (source.tensor.empty()) return absl::OkStatus();
   return visit(source.tensor, {source.rows, source.columns});
 }
 
-absl::Status Visit(const TensorNames::Visitor& visit, const VectorSource& source) {
+absl::Status VisitTensors(const TensorVisitor& visit, const VectorSource& source) {
   if (source.tensor.empty()) return absl::OkStatus();
   return visit(source.tensor, {source.elements});
 }
 
-absl::Status Visit(const TensorNames::Visitor& visit, const NormSource& source) {
-  RETURN_IF_ERROR(Visit(visit, source.weight));
-  return Visit(visit, source.bias);
+absl::Status VisitTensors(const TensorVisitor& visit, const NormSource& source) {
+  RETURN_IF_ERROR(VisitTensors(visit, source.weight));
+  return VisitTensors(visit, source.bias);
 }
 
-absl::Status Visit(const TensorNames::Visitor& visit, const ExpertSource& source) {
+absl::Status VisitTensors(const TensorVisitor& visit, const ExpertSource& source) {
   for (const MatrixSource* matrix : {&source.gate, &source.up, &source.down}) {
-    RETURN_IF_ERROR(Visit(visit, *matrix));
+    RETURN_IF_ERROR(VisitTensors(visit, *matrix));
   }
   for (const VectorSource* bias : {&source.gate_bias, &source.up_bias, &source.down_bias}) {
-    RETURN_IF_ERROR(Visit(visit, *bias));
+    RETURN_IF_ERROR(VisitTensors(visit, *bias));
   }
   return absl::OkStatus();
 }
 
-// All but the norm.
-absl::Status Visit(const TensorNames::Visitor& visit, const AttentionSource& source) {
+absl::Status VisitTensors(const TensorVisitor& visit, const AttentionSource& source) {
   const MlaSource& mla = source.mla;
   for (const MatrixSource* matrix :
        {&source.query, &source.key, &source.value, &source.output, &source.relative_bias,
         &mla.query_down, &mla.query_up, &mla.latent, &mla.latent_up}) {
-    RETURN_IF_ERROR(Visit(visit, *matrix));
+    RETURN_IF_ERROR(VisitTensors(visit, *matrix));
   }
   for (const VectorSource* vector :
        {&source.query_bias, &source.key_bias, &source.value_bias, &source.output_bias,
         &source.query_norm, &source.key_norm, &source.sinks, &mla.query_norm, &mla.latent_norm}) {
-    RETURN_IF_ERROR(Visit(visit, *vector));
+    RETURN_IF_ERROR(VisitTensors(visit, *vector));
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 std::string TensorNames::Place::Weight(std::string_view module) const {
   return absl::StrCat(prefix, std::string(module), ".weight");
@@ -288,49 +287,49 @@ MtpSource TensorNames::Mtp() const {
   return source;
 }
 
-absl::Status TensorNames::ForEach(const Visitor& visit) const {
-  RETURN_IF_ERROR(Visit(visit, Embedding()));
-  RETURN_IF_ERROR(Visit(visit, Positions()));
+absl::Status TensorNames::ForEach(const TensorVisitor& visit) const {
+  RETURN_IF_ERROR(VisitTensors(visit, Embedding()));
+  RETURN_IF_ERROR(VisitTensors(visit, Positions()));
   for (int64_t layer = 0; layer < spec_.Blocks(); ++layer) {
     RETURN_IF_ERROR(ForEachInLayer(layer, visit));
   }
   if (spec_.mtp) {
     const MtpSource mtp = Mtp();
     for (const VectorSource* norm : {&mtp.embedding_norm, &mtp.hidden_norm, &mtp.final_norm}) {
-      RETURN_IF_ERROR(Visit(visit, *norm));
+      RETURN_IF_ERROR(VisitTensors(visit, *norm));
     }
     for (const MatrixSource* matrix : {&mtp.combine, &mtp.embedding, &mtp.head}) {
-      RETURN_IF_ERROR(Visit(visit, *matrix));
+      RETURN_IF_ERROR(VisitTensors(visit, *matrix));
     }
   }
-  if (!spec_.encoder_layers.empty()) RETURN_IF_ERROR(Visit(visit, EncoderFinalNorm()));
-  RETURN_IF_ERROR(Visit(visit, FinalNorm()));
-  RETURN_IF_ERROR(Visit(visit, HeadBias()));
-  return spec_.tied_embeddings ? absl::OkStatus() : Visit(visit, Head());
+  if (!spec_.encoder_layers.empty()) RETURN_IF_ERROR(VisitTensors(visit, EncoderFinalNorm()));
+  RETURN_IF_ERROR(VisitTensors(visit, FinalNorm()));
+  RETURN_IF_ERROR(VisitTensors(visit, HeadBias()));
+  return spec_.tied_embeddings ? absl::OkStatus() : VisitTensors(visit, Head());
 }
 
-absl::Status TensorNames::ForEachInLayer(int64_t layer, const Visitor& visit) const {
+absl::Status TensorNames::ForEachInLayer(int64_t layer, const TensorVisitor& visit) const {
   const LayerSource source = Layer(layer);
-  RETURN_IF_ERROR(Visit(visit, source.attention.norm));
-  RETURN_IF_ERROR(Visit(visit, source.ffn_norm));
-  RETURN_IF_ERROR(Visit(visit, source.attention));
-  RETURN_IF_ERROR(Visit(visit, source.cross_attention.norm));
-  RETURN_IF_ERROR(Visit(visit, source.cross_attention));
-  RETURN_IF_ERROR(Visit(visit, source.dense));
-  RETURN_IF_ERROR(Visit(visit, source.router));
-  RETURN_IF_ERROR(Visit(visit, source.router_bias));
-  RETURN_IF_ERROR(Visit(visit, source.correction_bias));
-  RETURN_IF_ERROR(Visit(visit, source.shared));
-  RETURN_IF_ERROR(Visit(visit, source.shared_gate));
+  RETURN_IF_ERROR(VisitTensors(visit, source.attention.norm));
+  RETURN_IF_ERROR(VisitTensors(visit, source.ffn_norm));
+  RETURN_IF_ERROR(VisitTensors(visit, source.attention));
+  RETURN_IF_ERROR(VisitTensors(visit, source.cross_attention.norm));
+  RETURN_IF_ERROR(VisitTensors(visit, source.cross_attention));
+  RETURN_IF_ERROR(VisitTensors(visit, source.dense));
+  RETURN_IF_ERROR(VisitTensors(visit, source.router));
+  RETURN_IF_ERROR(VisitTensors(visit, source.router_bias));
+  RETURN_IF_ERROR(VisitTensors(visit, source.correction_bias));
+  RETURN_IF_ERROR(VisitTensors(visit, source.shared));
+  RETURN_IF_ERROR(VisitTensors(visit, source.shared_gate));
   return spec_.Block(layer).ffn.router ? ForEachExpert(layer, visit) : absl::OkStatus();
 }
 
-absl::Status TensorNames::ForEachExpert(int64_t layer, const Visitor& visit) const {
+absl::Status TensorNames::ForEachExpert(int64_t layer, const TensorVisitor& visit) const {
   const FfnSpec& ffn = spec_.Block(layer).ffn;
   const int64_t experts = ffn.router->experts;
   if (layout_ == ExpertLayout::kSeparate) {
     for (int64_t expert = 0; expert < experts; ++expert) {
-      RETURN_IF_ERROR(Visit(visit, Expert(layer, expert)));
+      RETURN_IF_ERROR(VisitTensors(visit, Expert(layer, expert)));
     }
     return absl::OkStatus();
   }

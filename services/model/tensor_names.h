@@ -90,6 +90,17 @@ enum class ExpertLayout {
   kAlternatingRows      // the same as [experts, out, in]: gpt-oss in MXFP4
 };
 
+// Called with a tensor's name and exact shape before quantisation; its error ends the visit.
+using TensorVisitor = std::function<absl::Status(const std::string&, const std::vector<int64_t>&)>;
+
+// Visits the tensors of a source: a matrix has two dimensions, a vector one, and what the model
+// does not have is left out.
+absl::Status VisitTensors(const TensorVisitor& visit, const MatrixSource& source);
+absl::Status VisitTensors(const TensorVisitor& visit, const VectorSource& source);
+absl::Status VisitTensors(const TensorVisitor& visit, const NormSource& source);
+absl::Status VisitTensors(const TensorVisitor& visit, const ExpertSource& source);
+absl::Status VisitTensors(const TensorVisitor& visit, const AttentionSource& source);  // no norm
+
 class TensorNames {
  public:
   // The layout of a checkpoint; `has` says whether it has a tensor.
@@ -110,10 +121,8 @@ class TensorNames {
   ExpertSource Expert(int64_t layer, int64_t expert) const;  // a layer with a router
   MtpSource Mtp() const;                                     // a model with an MTP block
 
-  // Calls `visit` with the name and exact shape of every tensor that the model consists of, until
-  // it returns an error, which is returned. Shapes are those before quantisation.
-  using Visitor = std::function<absl::Status(const std::string&, const std::vector<int64_t>&)>;
-  absl::Status ForEach(const Visitor& visit) const;
+  // Visits every tensor that the model consists of.
+  absl::Status ForEach(const TensorVisitor& visit) const;
 
   // Tensors that some checkpoints carry and no computation needs.
   bool Ignored(std::string_view name) const;
@@ -140,8 +149,8 @@ class TensorNames {
   ExpertSource Network(const std::string& prefix, const FfnNames& names, const FfnSpec& ffn,
                        int64_t width) const;
   ExpertSource AlternatingExpert(const Place& place, int64_t expert) const;
-  absl::Status ForEachInLayer(int64_t layer, const Visitor& visit) const;
-  absl::Status ForEachExpert(int64_t layer, const Visitor& visit) const;
+  absl::Status ForEachInLayer(int64_t layer, const TensorVisitor& visit) const;
+  absl::Status ForEachExpert(int64_t layer, const TensorVisitor& visit) const;
 
   ModelSpec spec_;
   ExpertLayout layout_;

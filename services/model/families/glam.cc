@@ -11,6 +11,7 @@ namespace switchyard::model {
 namespace {
 
 constexpr Defaults kDefaults = {};
+constexpr char kActivation[] = "gelu_new";
 
 absl::StatusOr<AttentionSpec> ParseRelative(const JsonFields& config, int64_t hidden) {
   ASSIGN_OR_RETURN(AttentionSpec attention, ParseAttention(config, hidden, kDefaults));
@@ -43,9 +44,8 @@ absl::StatusOr<RouterSpec> ParseChoice(const JsonFields& config) {
 }
 
 absl::StatusOr<FfnSpec> ParseMoe(const JsonFields& config) {
-  FfnSpec moe = {.gated = false};
-  ASSIGN_OR_RETURN(moe.intermediate, config.Integer("moe_intermediate_size", 1, kMaxWidth));
-  ASSIGN_OR_RETURN(moe.activation, ParseActivation(config, "hidden_act", "gelu_new"));
+  ASSIGN_OR_RETURN(FfnSpec moe, ParseNetwork(config, "moe_intermediate_size", kActivation));
+  moe.gated = false;
   ASSIGN_OR_RETURN(moe.router, ParseChoice(config));
   return moe;
 }
@@ -56,9 +56,7 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   LayerSpec layer;
   ASSIGN_OR_RETURN(layer.attention, ParseRelative(config, spec.hidden));
   ASSIGN_OR_RETURN(const FfnSpec moe, ParseMoe(config));
-  FfnSpec dense;
-  ASSIGN_OR_RETURN(dense.intermediate, config.Integer("intermediate_size", 1, kMaxWidth));
-  dense.activation = moe.activation;
+  ASSIGN_OR_RETURN(const FfnSpec dense, ParseNetwork(config, "intermediate_size", kActivation));
   ASSIGN_OR_RETURN(const int64_t period, config.Integer("moe_layer_period", 1, kMaxLayers, 2));
   ASSIGN_OR_RETURN(const int64_t offset,
                    config.Integer("moe_layer_offset", 0, period - 1, period - 1));

@@ -47,8 +47,7 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   LayerSpec layer;
   ASSIGN_OR_RETURN(layer.attention, ParseAttention(config, spec.hidden, kDefaults));
   layer.attention.sinks = true;
-  ASSIGN_OR_RETURN(layer.attention.qkv_bias, config.Bool("attention_bias", true));
-  layer.attention.output_bias = layer.attention.qkv_bias;
+  RETURN_IF_ERROR(ParseAttentionBias(config, true, layer.attention));
   ASSIGN_OR_RETURN(layer.ffn, ParseExperts(config));
   spec.layers.assign(static_cast<size_t>(layers), layer);
   ASSIGN_OR_RETURN(spec.rope, ParsePositions(config, layer.attention.head_dim, spec.max_positions));

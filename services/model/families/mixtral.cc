@@ -3,7 +3,6 @@
 #include "services/base/status_macros.h"
 #include "services/model/families/family.h"
 #include "services/model/families/parse.h"
-#include "services/model/families/rope_config.h"
 
 namespace switchyard::model {
 namespace {
@@ -20,15 +19,10 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   RETURN_IF_ERROR(RefuseTrue(config, "attention_bias", "Mixtral has no biases"));
   LayerSpec layer;
   ASSIGN_OR_RETURN(layer.attention, ParseAttention(config, spec.hidden, kDefaults));
-  ASSIGN_OR_RETURN(layer.attention.sliding_window,
-                   config.Integer("sliding_window", 1, kMaxPositions, 0));
+  ASSIGN_OR_RETURN(layer.attention.sliding_window, ParseWindow(config));
   ASSIGN_OR_RETURN(layer.ffn, ParseDense(config));
   ASSIGN_OR_RETURN(layer.ffn.router, ParseRouter(config, "mixtral", "num_local_experts"));
-  spec.layers.assign(static_cast<size_t>(layers), layer);
-  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = kDefaults.rope_theta,
-                                                 .head_dim = layer.attention.head_dim,
-                                                 .max_positions = spec.max_positions}));
-  return absl::OkStatus();
+  return SetEqualLayers(config, kDefaults, layers, layer, spec);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
-#include "services/model/families/rope_config.h"
 
 namespace switchyard::model {
 namespace {
@@ -51,9 +50,7 @@ double ScoreFactor(const RopeSpec& rope) {
 
 absl::StatusOr<FfnSpec> ParseDeepseekMoe(const JsonFields& config, const RouterSpec& router,
                                          int64_t default_shared) {
-  FfnSpec ffn;
-  ASSIGN_OR_RETURN(ffn.intermediate, config.Integer("moe_intermediate_size", 1, kMaxWidth));
-  ASSIGN_OR_RETURN(ffn.activation, ParseActivation(config, "hidden_act", "silu"));
+  ASSIGN_OR_RETURN(FfnSpec ffn, ParseNetwork(config, "moe_intermediate_size"));
   ffn.router = router;
   const int64_t absent = config.IsNull("n_shared_experts") ? 0 : default_shared;
   ASSIGN_OR_RETURN(const int64_t shared,
@@ -82,9 +79,7 @@ absl::Status ParseDeepseek(const JsonFields& config, const DeepseekOptions& opti
                            const RouterSpec& router, ModelSpec& spec) {
   ASSIGN_OR_RETURN(const int64_t layers, ParseDimensions(config, options.defaults, spec));
   ASSIGN_OR_RETURN(AttentionSpec attention, ParseMla(config));
-  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = options.defaults.rope_theta,
-                                                 .head_dim = attention.mla.rope_dim,
-                                                 .max_positions = spec.max_positions}));
+  RETURN_IF_ERROR(SetRope(config, options.defaults, attention.mla.rope_dim, spec));
   spec.rope.interleaved = options.interleaved;
   attention.scale *= ScoreFactor(spec.rope);
   ASSIGN_OR_RETURN(const FfnSpec moe, ParseDeepseekMoe(config, router, options.shared_experts));

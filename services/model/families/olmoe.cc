@@ -4,7 +4,6 @@
 #include "services/base/status_macros.h"
 #include "services/model/families/family.h"
 #include "services/model/families/parse.h"
-#include "services/model/families/rope_config.h"
 
 namespace switchyard::model {
 namespace {
@@ -19,8 +18,7 @@ absl::StatusOr<AttentionSpec> ParseNormedAttention(const JsonFields& config, int
                         absl::StrCat("(", attention.head_dim, ") times num_attention_heads (",
                                      attention.heads, ") is not hidden_size (", hidden, ")"));
   }
-  ASSIGN_OR_RETURN(attention.qkv_bias, config.Bool("attention_bias", false));
-  attention.output_bias = attention.qkv_bias;
+  RETURN_IF_ERROR(ParseAttentionBias(config, false, attention));
   attention.qk_norm = QkNorm::kProjection;
   ASSIGN_OR_RETURN(attention.clip_qkv, config.Number("clip_qkv", 1e-6, 1e6, 0));
   return attention;
@@ -33,11 +31,7 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   ASSIGN_OR_RETURN(layer.ffn, ParseDense(config));
   ASSIGN_OR_RETURN(layer.ffn.router, ParseRouter(config, "olmoe", "num_experts"));
   ASSIGN_OR_RETURN(layer.ffn.router->renormalize, config.Bool("norm_topk_prob", false));
-  spec.layers.assign(static_cast<size_t>(layers), layer);
-  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = kDefaults.rope_theta,
-                                                 .head_dim = layer.attention.head_dim,
-                                                 .max_positions = spec.max_positions}));
-  return absl::OkStatus();
+  return SetEqualLayers(config, kDefaults, layers, layer, spec);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/router/convention.h"
 #include "services/base/status_macros.h"
+#include "services/model/families/rope_config.h"
 
 namespace switchyard::model {
 
@@ -85,11 +86,40 @@ absl::StatusOr<Activation> ParseActivation(const JsonFields& config, const std::
                         "\"; supported are \"silu\", \"gelu\", \"gelu_new\" and \"relu\""));
 }
 
-absl::StatusOr<FfnSpec> ParseDense(const JsonFields& config) {
+absl::StatusOr<FfnSpec> ParseNetwork(const JsonFields& config, const std::string& width_key,
+                                     const std::string& default_activation) {
   FfnSpec ffn;
-  ASSIGN_OR_RETURN(ffn.intermediate, config.Integer("intermediate_size", 1, kMaxWidth));
-  ASSIGN_OR_RETURN(ffn.activation, ParseActivation(config, "hidden_act", "silu"));
+  ASSIGN_OR_RETURN(ffn.intermediate, config.Integer(width_key, 1, kMaxWidth));
+  ASSIGN_OR_RETURN(ffn.activation, ParseActivation(config, "hidden_act", default_activation));
   return ffn;
+}
+
+absl::StatusOr<FfnSpec> ParseDense(const JsonFields& config) {
+  return ParseNetwork(config, "intermediate_size");
+}
+
+absl::Status ParseAttentionBias(const JsonFields& config, bool fallback, AttentionSpec& attention) {
+  ASSIGN_OR_RETURN(attention.qkv_bias, config.Bool("attention_bias", fallback));
+  attention.output_bias = attention.qkv_bias;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> ParseWindow(const JsonFields& config) {
+  return config.Integer("sliding_window", 1, kMaxPositions, 0);
+}
+
+absl::Status SetRope(const JsonFields& config, const Defaults& defaults, int64_t head_dim,
+                     ModelSpec& spec) {
+  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = defaults.rope_theta,
+                                                 .head_dim = head_dim,
+                                                 .max_positions = spec.max_positions}));
+  return absl::OkStatus();
+}
+
+absl::Status SetEqualLayers(const JsonFields& config, const Defaults& defaults, int64_t layers,
+                            const LayerSpec& layer, ModelSpec& spec) {
+  spec.layers.assign(static_cast<size_t>(layers), layer);
+  return SetRope(config, defaults, layer.attention.head_dim, spec);
 }
 
 absl::StatusOr<RouterSpec> ParseRouter(const JsonFields& config, const std::string& convention,

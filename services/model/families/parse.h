@@ -48,8 +48,26 @@ absl::StatusOr<AttentionSpec> ParseAttention(const JsonFields& config, int64_t h
 absl::StatusOr<Activation> ParseActivation(const JsonFields& config, const std::string& key,
                                            const std::string& fallback);
 
-// A dense layer under intermediate_size and hidden_act.
+// A network of this width under hidden_act.
+absl::StatusOr<FfnSpec> ParseNetwork(const JsonFields& config, const std::string& width_key,
+                                     const std::string& default_activation = "silu");
+
+// A dense layer: the network of intermediate_size.
 absl::StatusOr<FfnSpec> ParseDense(const JsonFields& config);
+
+// attention_bias: of q, k, v and the output.
+absl::Status ParseAttentionBias(const JsonFields& config, bool fallback, AttentionSpec& attention);
+
+// sliding_window of every layer; 0 where the key is absent.
+absl::StatusOr<int64_t> ParseWindow(const JsonFields& config);
+
+// Rope over whole heads.
+absl::Status SetRope(const JsonFields& config, const Defaults& defaults, int64_t head_dim,
+                     ModelSpec& spec);
+
+// All layers alike, with rope over whole heads.
+absl::Status SetEqualLayers(const JsonFields& config, const Defaults& defaults, int64_t layers,
+                            const LayerSpec& layer, ModelSpec& spec);
 
 // Experts and top_k under these keys, of the named convention of kernels/router.
 absl::StatusOr<RouterSpec> ParseRouter(const JsonFields& config, const std::string& convention,

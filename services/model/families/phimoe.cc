@@ -4,7 +4,6 @@
 #include "services/base/status_macros.h"
 #include "services/model/families/family.h"
 #include "services/model/families/parse.h"
-#include "services/model/families/rope_config.h"
 
 namespace switchyard::model {
 namespace {
@@ -31,17 +30,11 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   ASSIGN_OR_RETURN(spec.head_bias, config.Bool("lm_head_bias", false));
   LayerSpec layer;
   ASSIGN_OR_RETURN(layer.attention, ParseAttention(config, spec.hidden, kDefaults));
-  ASSIGN_OR_RETURN(layer.attention.qkv_bias, config.Bool("attention_bias", false));
-  layer.attention.output_bias = layer.attention.qkv_bias;
-  ASSIGN_OR_RETURN(layer.attention.sliding_window,
-                   config.Integer("sliding_window", 1, kMaxPositions, 0));
+  RETURN_IF_ERROR(ParseAttentionBias(config, false, layer.attention));
+  ASSIGN_OR_RETURN(layer.attention.sliding_window, ParseWindow(config));
   ASSIGN_OR_RETURN(layer.ffn, ParseDense(config));
   ASSIGN_OR_RETURN(layer.ffn.router, ParseMixer(config));
-  spec.layers.assign(static_cast<size_t>(layers), layer);
-  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = kDefaults.rope_theta,
-                                                 .head_dim = layer.attention.head_dim,
-                                                 .max_positions = spec.max_positions}));
-  return absl::OkStatus();
+  return SetEqualLayers(config, kDefaults, layers, layer, spec);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 
 #include "services/base/status_macros.h"
 #include "services/model/families/family.h"
-#include "services/model/families/rope_config.h"
 #include "services/model/families/sparse_layers.h"
 
 namespace switchyard::model {
@@ -29,9 +28,7 @@ absl::Status SetWindows(const JsonFields& config, ModelSpec& spec) {
 }
 
 absl::StatusOr<FfnSpec> ParseMoe(const JsonFields& config) {
-  FfnSpec moe;
-  ASSIGN_OR_RETURN(moe.intermediate, config.Integer("moe_intermediate_size", 1, kMaxWidth));
-  ASSIGN_OR_RETURN(moe.activation, ParseActivation(config, "hidden_act", "silu"));
+  ASSIGN_OR_RETURN(FfnSpec moe, ParseNetwork(config, "moe_intermediate_size"));
   ASSIGN_OR_RETURN(moe.router, ParseRouter(config, "qwen2-moe", "num_experts"));
   ASSIGN_OR_RETURN(moe.router->renormalize, config.Bool("norm_topk_prob", false));
   SharedExpertSpec shared = {.sigmoid_gate = true};
@@ -45,9 +42,7 @@ absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   ASSIGN_OR_RETURN(const int64_t layers, ParseDimensions(config, kDefaults, spec));
   ASSIGN_OR_RETURN(AttentionSpec attention, ParseAttention(config, spec.hidden, kDefaults));
   ASSIGN_OR_RETURN(attention.qkv_bias, config.Bool("qkv_bias", true));
-  ASSIGN_OR_RETURN(spec.rope, ParseRope(config, {.theta = kDefaults.rope_theta,
-                                                 .head_dim = attention.head_dim,
-                                                 .max_positions = spec.max_positions}));
+  RETURN_IF_ERROR(SetRope(config, kDefaults, attention.head_dim, spec));
   ASSIGN_OR_RETURN(const FfnSpec moe, ParseMoe(config));
   RETURN_IF_ERROR(SetQwenLayers(config, layers, attention, moe, spec));
   return SetWindows(config, spec);
