@@ -8,6 +8,7 @@
 #include "cli/bench.h"
 #include "cli/chat.h"
 #include "cli/eval.h"
+#include "cli/plan.h"
 #include "cli/role.h"
 #include "cli/role_flags.h"
 #include "cli/serve.h"
@@ -27,6 +28,7 @@ Examples:
   switchyard eval models/demo --text play.txt          perplexity of a text
   switchyard eval models/demo --tokens in.json --out out.safetensors
   switchyard bench decode                              speed as a ratio to the machine's limits
+  switchyard plan deepseek-v3 --hosts 16x96GiB         parameters, memory, what fits
 
 Most flags have a twin in the environment, which --help shows: SWITCHYARD_EXPERT_HOSTS=3 is
 --expert-hosts 3.
@@ -52,6 +54,8 @@ int Main(int argc, char** argv) {
   AddEvalFlags(*app.add_subcommand("eval", "Logits, routing, loss of given tokens or text"), eval);
   BenchOptions bench;
   AddBenchFlags(*app.add_subcommand("bench", "Speed as a ratio to this machine's limits"), bench);
+  PlanOptions plan;
+  AddPlanFlags(*app.add_subcommand("plan", "Parameters, memory, traffic; reads no weights"), plan);
   StatusOptions status;
   AddStatusFlags(*app.add_subcommand("status", "Members, placement and load as JSON"), status);
   DrainOptions drain;
@@ -67,6 +71,7 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("chat")) return Report(RunChat(chat));
   if (app.got_subcommand("eval")) return Report(RunEval(eval));
   if (app.got_subcommand("bench")) return Report(RunBench(bench));
+  if (app.got_subcommand("plan")) return Report(RunPlan(plan));
   if (app.got_subcommand("status")) return Report(RunStatus(status));
   if (app.got_subcommand("drain")) return Report(RunDrain(drain));
   return Report(RunRole(role));

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "router_service/kv_cache.h"
-#include "router_service/kv_storage.h"
+#include "services/model/kv_layout.h"
 
 namespace switchyard::router {
 namespace {
@@ -19,7 +19,8 @@ int64_t DefaultKvPages(const model::ModelSpec& spec, kernels::NumericsClass nume
                        int64_t memory_bytes) {
   const int64_t wanted = kSequences * PagesFor(spec.max_positions);
   const int64_t layers = static_cast<int64_t>(spec.layers.size());
-  const int64_t affordable = memory_bytes / kMemoryShare / KvPageBytes(spec, 0, layers, numerics);
+  const int64_t affordable =
+      memory_bytes / kMemoryShare / model::KvPageBytes(spec, 0, layers, numerics);
   return std::max<int64_t>(1, std::min(wanted, affordable));
 }
 

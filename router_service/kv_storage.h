@@ -1,8 +1,8 @@
 #pragma once
 
 // The memory of the paged KV cache of one stage: for each of its layers, `pages` pages in the
-// layout of kernels/attention. Page ids mean the same in every stage; who owns a page is KvCache's
-// business.
+// layout of services/model/kv_layout.h. Page ids mean the same in every stage; who owns a page is
+// KvCache's business.
 
 #include <cstdint>
 #include <vector>
@@ -13,10 +13,6 @@
 #include "services/model/model_spec.h"
 
 namespace switchyard::router {
-
-// Bytes that one page takes over layers [first_layer, last_layer).
-int64_t KvPageBytes(const model::ModelSpec& spec, int64_t first_layer, int64_t last_layer,
-                    kernels::NumericsClass numerics);
 
 class KvStorage {
  public:

@@ -24,6 +24,9 @@ class PackedMatrix {
   PackedMatrix() = default;
   PackedMatrix(NumericsClass numerics, int64_t n, int64_t k);
 
+  // Memory that a packed W [n, k] takes, padding included.
+  static int64_t BytesOf(NumericsClass numerics, int64_t n, int64_t k);
+
   // Packs rows [first_row, first_row + rows) from `source` [rows, k], row-major, of type `type`.
   // fp32 sources are rounded to nearest even in class bf16; bf16 sources widen exactly in fp32.
   // Disjoint panel-aligned ranges (first_row % kPanel == 0) may be packed by several threads.

@@ -14,6 +14,10 @@ int64_t LinesOfPanel(NumericsClass numerics, int64_t k) {
   return numerics == NumericsClass::kFp32 ? k : (k + 1) / 2;
 }
 
+int64_t BytesOfPanel(NumericsClass numerics, int64_t k) {
+  return LinesOfPanel(numerics, k) * PackedMatrix::kPanel * static_cast<int64_t>(sizeof(uint32_t));
+}
+
 // The words of one row, `line` counted from its start. In memory a pair of bf16 is already a word.
 template <bool kPairs, DType kType>
 uint32_t ReadWord(const char* row, int64_t line) {
@@ -71,12 +75,14 @@ void PackPanel(const char* source, int64_t k, int64_t begin, int64_t end, uint32
 
 PackedMatrix::PackedMatrix(NumericsClass numerics, int64_t n, int64_t k)
     : numerics_(numerics), n_(n), k_(k) {
-  buffer_ = Buffer(static_cast<size_t>(panels() * panel_bytes()));
+  buffer_ = Buffer(static_cast<size_t>(BytesOf(numerics, n, k)));
 }
 
-int64_t PackedMatrix::panel_bytes() const {
-  return LinesOfPanel(numerics_, k_) * kPanel * static_cast<int64_t>(sizeof(uint32_t));
+int64_t PackedMatrix::BytesOf(NumericsClass numerics, int64_t n, int64_t k) {
+  return (n + kPanel - 1) / kPanel * BytesOfPanel(numerics, k);
 }
+
+int64_t PackedMatrix::panel_bytes() const { return BytesOfPanel(numerics_, k_); }
 
 const void* PackedMatrix::panel(int64_t index) const {
   return buffer_.As<char>() + index * panel_bytes();
