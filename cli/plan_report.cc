@@ -96,7 +96,7 @@ class Table {
     if (!model.tied) Sum("  without the input embedding", model.active_without_embedding());
     if (!model.mtp) return;
     Row("prediction block (not in total)", "", Exact(model.mtp->total()),
-        absl::StrCat("of it ", Exact(model.mtp->copies), " copies of embedding and head"));
+        absl::StrCat(Exact(model.mtp->copies), " of it copies"));
   }
 
   void Part(const std::string& what, int64_t count) {
