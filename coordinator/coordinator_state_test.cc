@@ -1,9 +1,10 @@
 // Who is a member, what is refused, and what outlives the coordinator.
 
+#include "coordinator/coordinator_state.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/coordinator_state.h"
 #include "coordinator/testing/fake_cluster.h"
 
 namespace switchyard::coordinator {

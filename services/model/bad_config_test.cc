@@ -79,8 +79,8 @@ TEST(BadConfigTest, MoreChoicesThanExperts) {
     json config = ConfigOf(family);
     config[family.experts] = 8;
     config[family.top_k] = 9;
-    ExpectNamed(ErrorOf(config), std::string(family.top_k) + " (9) is greater than " +
-                                     family.experts + " (8)");
+    ExpectNamed(ErrorOf(config),
+                std::string(family.top_k) + " (9) is greater than " + family.experts + " (8)");
     config[family.top_k] = 1'000'000'000;
     ExpectNamed(ErrorOf(config), std::string(family.top_k) + " is 1000000000");
   }

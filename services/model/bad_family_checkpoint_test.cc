@@ -15,11 +15,11 @@ namespace {
 
 // One of each family, and of each way to store experts.
 constexpr const char* kFamilies[] = {
-    "models/deepseek_v2",        "models/deepseek_v3",     "models/deepseek_v3_fp8",
-    "models/glm4_moe",           "models/gpt_oss",         "models/gpt_oss_mxfp4",
-    "models/llama",              "models/mixtral",         "models/olmoe",
-    "models/phimoe",             "models/qwen2_moe",       "models/qwen3_moe",
-    "models/switch",             "own_models/glam_drops",  "own_models/gpt_moe_learned"};
+    "models/deepseek_v2", "models/deepseek_v3",    "models/deepseek_v3_fp8",
+    "models/glm4_moe",    "models/gpt_oss",        "models/gpt_oss_mxfp4",
+    "models/llama",       "models/mixtral",        "models/olmoe",
+    "models/phimoe",      "models/qwen2_moe",      "models/qwen3_moe",
+    "models/switch",      "own_models/glam_drops", "own_models/gpt_moe_learned"};
 
 // The name with its numbers left out: "layers.#.experts.#.w1".
 std::string KindOf(const std::string& name) {

@@ -3,12 +3,16 @@
 #include <functional>
 #include <set>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
 #include "services/plan/memory.h"
 #include "services/plan/name_claim.h"
 
 namespace switchyard::plan {
 namespace {
+
+constexpr double kMostBytes = 0x1p60;
 
 // Experts of all stacks; every family has one size and number of them.
 ExpertDemand DemandOf(const PlanInput& input) {
@@ -27,14 +31,20 @@ ExpertDemand DemandOf(const PlanInput& input) {
   return demand;
 }
 
-RouterMemory RouterMemoryOf(const PlanInput& input) {
+absl::StatusOr<RouterMemory> RouterMemoryOf(const PlanInput& input) {
   const int64_t context = input.context > 0 ? input.context : input.spec.max_positions;
-  return {.weights = RouterWeightBytes(input.spec, input.numerics),
-          .kv_per_token = KvBytesPerToken(input.spec, input.numerics),
-          .kv = KvBytes(input.spec, input.numerics, context, input.streams),
-          .activations = ActivationBytes(input.spec, input.numerics, input.streams),
-          .channels =
-              static_cast<int64_t>(input.hosts.size()) * ChannelBytes(input.spec, input.numerics)};
+  const double tokens = static_cast<double>(context) * static_cast<double>(input.streams);
+  if (tokens * static_cast<double>(KvBytesPerToken(input.spec, input.numerics)) > kMostBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the KV cache of ", input.streams, " streams of ", context,
+                     " tokens is larger than any memory; give fewer streams or tokens"));
+  }
+  return RouterMemory{.weights = RouterWeightBytes(input.spec, input.numerics),
+                      .kv_per_token = KvBytesPerToken(input.spec, input.numerics),
+                      .kv = KvBytes(input.spec, input.numerics, context, input.streams),
+                      .activations = ActivationBytes(input.spec, input.numerics, input.streams),
+                      .channels = static_cast<int64_t>(input.hosts.size()) *
+                                  ChannelBytes(input.spec, input.numerics)};
 }
 
 }  // namespace
@@ -43,7 +53,7 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input) {
   Plan plan;
   ASSIGN_OR_RETURN(plan.parameters, CountParameters(input.spec));
   plan.name_disagreement = NameDisagreement(input.name, plan.parameters.total());
-  plan.router = RouterMemoryOf(input);
+  ASSIGN_OR_RETURN(plan.router, RouterMemoryOf(input));
   plan.demand = DemandOf(input);
   plan.traffic =
       TrafficPerToken(input.spec, input.numerics, static_cast<int64_t>(input.hosts.size()));

@@ -59,6 +59,14 @@ TEST(PlanTest, ClassContextAndStreamsCount) {
   EXPECT_FALSE(plan.layout.has_value());
 }
 
+TEST(PlanTest, ACacheThatNoMemoryHolds) {
+  PlanInput input = {.context = int64_t{1} << 31, .streams = 1 << 20};
+  input.spec = *model::ParseConfig(std::string(model::FindPreset("mixtral-8x7b")), "mixtral");
+  const auto plan = MakePlan(input);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.status().message().find("fewer streams"), std::string::npos) << plan.status();
+}
+
 TEST(PlanTest, ANameThatItsArithmeticDenies) {
   const Plan plan = Make("gpt-moe-175b", {.hosts = {80 * kGiB}});
   EXPECT_NE(plan.name_disagreement.find("the name says 175B"), std::string::npos);

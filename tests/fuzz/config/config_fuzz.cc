@@ -68,7 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (spec.ok()) {
     switchyard::model::CheckSpec(*spec);
   } else {
-    CHECK(spec.status().message().starts_with("input")) << spec.status();
+    CHECK(std::string(spec.status().message()).starts_with("input")) << spec.status();
   }
   return 0;
 }
