@@ -73,7 +73,7 @@ Json StopReasonJson(const GenerationDelta& delta) {
 }
 
 std::string TokenText(const Tokenizer* tokenizer, int32_t id) {
-  if (tokenizer == nullptr || tokenizer->piece(id) == nullptr) {
+  if (tokenizer == nullptr || !tokenizer->HasToken(id)) {
     return "token_id:" + std::to_string(id);
   }
   std::string text;

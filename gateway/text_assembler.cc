@@ -6,7 +6,7 @@ TextAssembler::TextAssembler(const tokenizer::Tokenizer* tokenizer, const Sampli
                              bool continues_text)
     : stops_(sampling.stop, sampling.include_stop), min_tokens_(sampling.min_tokens) {
   if (tokenizer == nullptr) return;
-  decoder_.emplace(*tokenizer, sampling.skip_special);
+  decoder_ = tokenizer->NewDecoder(sampling.skip_special);
   if (continues_text) decoder_->ContinueText();
 }
 

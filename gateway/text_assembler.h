@@ -3,7 +3,7 @@
 // Token ids of one choice to the text its client sees.
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "gateway/sampling_fields.h"
@@ -33,7 +33,7 @@ class TextAssembler {
  private:
   std::string Check(const std::string& text);
 
-  std::optional<tokenizer::IncrementalDecoder> decoder_;
+  std::unique_ptr<tokenizer::IncrementalDecoder> decoder_;
   StopMatcher stops_;
   const uint32_t min_tokens_;
   uint32_t tokens_ = 0;

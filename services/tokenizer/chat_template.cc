@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "services/base/status_macros.h"
 #include "services/tokenizer/model_files.h"
-#include "services/tokenizer/template_engine/template_engine.h"
+#include "services/tokenizer/text_engine/template_engine.h"
 
 namespace switchyard::tokenizer {
 namespace {
@@ -21,9 +21,9 @@ constexpr std::string_view kTemplateFile = "chat_template.jinja";
 // The space shows whether the template trims the message.
 constexpr std::string_view kEndMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-std::string TakeText(template_engine_text text) {
+std::string TakeText(text_engine_text text) {
   std::string result = text.data == nullptr ? "" : std::string(text.data, text.size);
-  template_engine_free_text(text);
+  text_engine_free_text(text);
   return result;
 }
 
@@ -124,9 +124,8 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Compile(const std::s
                                                                     const std::string& bos_token,
                                                                     const std::string& eos_token) {
   template_engine_template* compiled = nullptr;
-  template_engine_text error{};
-  if (template_engine_compile(source.data(), source.size(), &compiled, &error) !=
-      TEMPLATE_ENGINE_OK) {
+  text_engine_text error{};
+  if (template_engine_compile(source.data(), source.size(), &compiled, &error) != TEXT_ENGINE_OK) {
     return absl::InvalidArgumentError("the chat template does not compile: " + TakeText(error));
   }
   std::unique_ptr<ChatTemplate> result(new ChatTemplate());
@@ -164,16 +163,16 @@ absl::StatusOr<std::string> ChatTemplate::Render(const ordered_json& messages,
 absl::StatusOr<std::string> ChatTemplate::Run(const ordered_json& variables,
                                               const std::tm& now) const {
   const std::string json = variables.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-  template_engine_text text{};
-  const template_engine_status status =
+  text_engine_text text{};
+  const text_engine_status status =
       template_engine_render(compiled_.get(), json.data(), json.size(), &now, &text);
   std::string result = TakeText(text);
   switch (status) {
-    case TEMPLATE_ENGINE_OK:
+    case TEXT_ENGINE_OK:
       return result;
-    case TEMPLATE_ENGINE_RAISED:
+    case TEXT_ENGINE_RAISED:
       return absl::InvalidArgumentError(result);
-    case TEMPLATE_ENGINE_ERROR:
+    case TEXT_ENGINE_ERROR:
       break;
   }
   return absl::InvalidArgumentError("the chat template cannot print these messages: " + result);

@@ -41,6 +41,10 @@ class SentencePieceModel {
   bool Encode(std::string_view text, std::vector<int32_t>* ids) const;
 
   const std::vector<Piece>& pieces() const { return pieces_; }
+  // Null outside the vocabulary.
+  const Piece* piece(int32_t id) const {
+    return id < 0 || static_cast<size_t>(id) >= pieces_.size() ? nullptr : &pieces_[id];
+  }
   // -1 where the model has none.
   int32_t bos_id() const { return bos_id_; }
   int32_t eos_id() const { return eos_id_; }

@@ -12,7 +12,6 @@
 
 #include "bazel/fixtures/fixtures.h"
 #include "services/base/file.h"
-#include "services/tokenizer/incremental_decoder.h"
 
 namespace switchyard::tokenizer {
 namespace {
@@ -33,10 +32,10 @@ std::unique_ptr<Tokenizer> OpenOrDie(const std::string& folder) {
 
 // What a stream emits after each id; the last one flushes.
 std::vector<std::string> Chunks(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
-  IncrementalDecoder decoder(tokenizer, /*skip_special=*/true);
+  const auto decoder = tokenizer.NewDecoder(/*skip_special=*/true);
   std::vector<std::string> chunks;
-  for (int32_t id : ids) chunks.push_back(decoder.Append(id));
-  if (!chunks.empty()) chunks.back() += decoder.Finish();
+  for (int32_t id : ids) chunks.push_back(decoder->Append(id));
+  if (!chunks.empty()) chunks.back() += decoder->Finish();
   return chunks;
 }
 
@@ -112,9 +111,9 @@ TEST_F(DemoTest, ShowsSpecialTokensWhenAsked) {
 }
 
 TEST_F(DemoTest, ContinuedTextKeepsItsFirstSpace) {
-  IncrementalDecoder decoder(*tokenizer_, true);
-  decoder.ContinueText();
-  EXPECT_EQ(decoder.Append(705), " Who");
+  const auto decoder = tokenizer_->NewDecoder(true);
+  decoder->ContinueText();
+  EXPECT_EQ(decoder->Append(705), " Who");
   EXPECT_EQ(tokenizer_->TokenBytes(705), " Who");
 }
 

@@ -8,6 +8,20 @@ namespace {
 
 bool IsContinuation(char byte) { return (static_cast<uint8_t>(byte) & 0xC0) == 0x80; }
 
+// Length of the longest beginning of `bytes` that could begin a character, or 1. `bytes` begins
+// with none that is whole.
+size_t BadSequenceSize(std::string_view bytes) {
+  const auto first = static_cast<uint8_t>(bytes[0]);
+  if (first < 0xC2 || first > 0xF4 || bytes.size() < 2 || !IsContinuation(bytes[1])) return 1;
+  const auto second = static_cast<uint8_t>(bytes[1]);
+  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
+  const bool surrogate = first == 0xED && second >= 0xA0;
+  const bool too_large = first == 0xF4 && second >= 0x90;
+  if (first < 0xE0 || overlong || surrogate || too_large) return 1;
+  const bool third = first >= 0xF0 && bytes.size() > 2 && IsContinuation(bytes[2]);
+  return third ? 3 : 2;
+}
+
 }  // namespace
 
 size_t CharacterSize(std::string_view text) {
@@ -38,6 +52,14 @@ void AppendValidUtf8(std::string_view bytes, std::string* text) {
     const size_t size = CharacterSize(bytes);
     text->append(size == 0 ? kReplacement : bytes.substr(0, size));
     bytes.remove_prefix(std::max<size_t>(size, 1));
+  }
+}
+
+void AppendRepairedUtf8(std::string_view bytes, std::string* text) {
+  while (!bytes.empty()) {
+    const size_t size = CharacterSize(bytes);
+    text->append(size == 0 ? kReplacement : bytes.substr(0, size));
+    bytes.remove_prefix(size == 0 ? BadSequenceSize(bytes) : size);
   }
 }
 

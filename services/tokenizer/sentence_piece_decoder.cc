@@ -1,4 +1,4 @@
-#include "services/tokenizer/incremental_decoder.h"
+#include "services/tokenizer/sentence_piece_decoder.h"
 
 #include <string_view>
 #include <utility>
@@ -23,15 +23,15 @@ void AppendWithSpaces(std::string_view piece, std::string* text) {
 
 }  // namespace
 
-void IncrementalDecoder::FlushBytes() {
+void SentencePieceDecoder::FlushBytes() {
   if (bytes_.empty()) return;
   AppendValidUtf8(bytes_, &held_);
   bytes_.clear();
   at_start_ = false;
 }
 
-void IncrementalDecoder::AppendPiece(int32_t id) {
-  const Piece* piece = tokenizer_.piece(id);
+void SentencePieceDecoder::AppendPiece(int32_t id) {
+  const Piece* piece = model_.piece(id);
   if (piece == nullptr) return;
   if (piece->kind == PieceKind::kByte) {
     bytes_.push_back(static_cast<char>(piece->byte));
@@ -50,21 +50,21 @@ void IncrementalDecoder::AppendPiece(int32_t id) {
     return;
   }
   std::string_view text = piece->text;
-  if (at_start_ && tokenizer_.drops_first_space() && text.starts_with(kSpaceSymbol)) {
+  if (at_start_ && model_.drops_first_space() && text.starts_with(kSpaceSymbol)) {
     text.remove_prefix(kSpaceSymbol.size());
-    if (!tokenizer_.drops_leading_spaces()) at_start_ = false;
+    if (!model_.drops_leading_spaces()) at_start_ = false;
   }
   if (!text.empty()) at_start_ = false;
   AppendWithSpaces(text, &held_);
 }
 
-std::string IncrementalDecoder::Append(int32_t id) {
+std::string SentencePieceDecoder::Append(int32_t id) {
   AppendPiece(id);
   if (EndsInReplacement(held_, bytes_)) return "";
   return Finish();
 }
 
-std::string IncrementalDecoder::Finish() {
+std::string SentencePieceDecoder::Finish() {
   FlushBytes();
   return std::exchange(held_, "");
 }

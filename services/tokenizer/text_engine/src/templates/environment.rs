@@ -7,8 +7,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
-use crate::local_time::LocalTime;
-use crate::python_json;
+use super::local_time::LocalTime;
+use super::python_json;
+use super::python_percent;
 
 const NAME: &str = "chat_template";
 
@@ -35,7 +36,10 @@ pub fn compile(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_fuel(Some(MAX_STEPS));
     environment.add_filter("tojson", to_json);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_template_owned(NAME, without_generation_tags(source))?;
+    environment.add_template_owned(
+        NAME,
+        python_percent::with_format_filters(&without_generation_tags(source)),
+    )?;
     Ok(environment)
 }
 
