@@ -78,9 +78,10 @@ TEST(GatewayServerTest, SamplingDefaultsMustBeInRange) {
                {.model_folder = folder, .port = 0, .router_addresses = {"127.0.0.1:1"}})
         .ok();
   };
-  EXPECT_TRUE(starts(R"({"top_k": 50, "top_p": 0.9, "repetition_penalty": 1.1})"));
-  for (const char* config : {R"({"top_k": 1e12})", R"({"top_k": -1})", R"({"top_p": 0})",
-                             R"({"temperature": -1})", "[]"}) {
+  EXPECT_TRUE(starts(R"({"top_k": 50, "top_p": 0.9, "repetition_penalty": 1.1, "min_p": 0.05})"));
+  for (const char* config :
+       {R"({"top_k": 1e12})", R"({"top_k": -1})", R"({"top_p": 0})", R"({"temperature": -1})",
+        R"({"min_p": 2})", R"({"repetition_penalty": 0})", "[]"}) {
     EXPECT_FALSE(starts(config)) << config;
   }
 }

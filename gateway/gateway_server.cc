@@ -41,11 +41,8 @@ absl::StatusOr<SamplingDefaults> ReadDefaults(const std::string& folder) {
   defaults.temperature = config.temperature.value_or(defaults.temperature);
   defaults.top_p = config.top_p.value_or(defaults.top_p);
   defaults.top_k = config.top_k.value_or(defaults.top_k);
-  const auto warn = [&path](const char* key) {
-    LogWarning() << path << ": " << key << " is not supported yet and is ignored";
-  };
-  if (config.min_p.value_or(0) != 0) warn("min_p");
-  if (config.repetition_penalty.value_or(1) != 1) warn("repetition_penalty");
+  defaults.min_p = config.min_p.value_or(defaults.min_p);
+  defaults.repetition_penalty = config.repetition_penalty.value_or(defaults.repetition_penalty);
   return defaults;
 }
 
@@ -60,7 +57,8 @@ absl::StatusOr<ModelFiles> ReadModelFiles(const GatewayOptions& options) {
   } else if (!absl::IsNotFound(tokenizer.status())) {
     return absl::InvalidArgumentError(absl::StrCat(folder, ": ", tokenizer.status().message()));
   } else {
-    LogWarning() << folder << " has no tokenizer.model: only token-id prompts are served";
+    LogWarning() << folder
+                 << " has no tokenizer.json or tokenizer.model: only token-id prompts are served";
   }
   auto chat_template = tokenizer::ChatTemplate::Open(folder);
   if (chat_template.ok()) {

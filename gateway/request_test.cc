@@ -10,7 +10,11 @@ namespace {
 
 const ServerLimits kLimits{.model = "demo",
                            .vocabulary = 100,
-                           .defaults = {.temperature = 0.7f, .top_p = 0.9f, .top_k = 5}};
+                           .defaults = {.temperature = 0.7f,
+                                        .top_p = 0.9f,
+                                        .top_k = 5,
+                                        .min_p = 0.125f,
+                                        .repetition_penalty = 1.25f}};
 
 std::optional<ApiError> ParseCompletion(const std::string& text, CompletionRequest* request) {
   return ParseCompletionRequest(Json::parse(text), kLimits, request);
@@ -27,6 +31,9 @@ TEST(CompletionRequestTest, Defaults) {
   EXPECT_FLOAT_EQ(request.sampling.temperature, 0.7f);
   EXPECT_FLOAT_EQ(request.sampling.top_p, 0.9f);
   EXPECT_EQ(request.sampling.top_k, 5);
+  EXPECT_EQ(request.sampling.min_p, 0.125f);
+  EXPECT_EQ(request.sampling.logits.repetition_penalty, 1.25f);
+  EXPECT_EQ(request.sampling.logits.frequency_penalty, 0.0f);
   EXPECT_EQ(request.sampling.n, 1);
   EXPECT_EQ(request.logprobs, -1);
   EXPECT_EQ(request.sampling.prompt_logprobs, -1);
@@ -53,8 +60,9 @@ TEST(CompletionRequestTest, ReadsEveryField) {
           "include_stop_str_in_output": true, "stop_token_ids": [9], "ignore_eos": true,
           "min_tokens": 2, "skip_special_tokens": false, "prompt_logprobs": 1, "user": "u",
           "truncate_prompt_tokens": 4, "return_token_ids": true, "request_id": "r-1",
-          "add_special_tokens": false, "frequency_penalty": 0, "presence_penalty": 0.0,
-          "repetition_penalty": 1, "min_p": 0, "logit_bias": {}, "bad_words": []})",
+          "add_special_tokens": false, "frequency_penalty": -2, "presence_penalty": 0.5,
+          "repetition_penalty": 1.5, "min_p": 0.25, "logit_bias": {"7": 100, "9": -0.5},
+          "allowed_token_ids": [4, 5], "bad_words": []})",
       &request));
   EXPECT_EQ(request.prompts.size(), 2u);
   EXPECT_EQ(std::get<std::vector<int32_t>>(request.prompts[0]), (std::vector<int32_t>{1, 2}));
@@ -71,6 +79,12 @@ TEST(CompletionRequestTest, ReadsEveryField) {
   EXPECT_EQ(sampling.prompt_logprobs, 1);
   EXPECT_EQ(sampling.truncate_prompt_tokens, 4u);
   EXPECT_EQ(sampling.request_id, "r-1");
+  EXPECT_EQ(sampling.min_p, 0.25f);
+  EXPECT_EQ(sampling.logits.frequency_penalty, -2.0f);
+  EXPECT_EQ(sampling.logits.presence_penalty, 0.5f);
+  EXPECT_EQ(sampling.logits.repetition_penalty, 1.5f);
+  EXPECT_EQ(sampling.logits.bias, (std::vector<std::pair<int32_t, float>>{{7, 100}, {9, -0.5f}}));
+  EXPECT_EQ(sampling.logits.allowed_token_ids, (std::vector<int32_t>{4, 5}));
   EXPECT_TRUE(request.echo && !request.add_special_tokens);
   EXPECT_EQ(request.logprobs, 2);
   EXPECT_TRUE(request.unknown_fields.empty());
@@ -142,13 +156,21 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{R"("best_of": 2)", "best_of"},
         Refusal{R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens"},
         Refusal{R"("request_id": "a b\n")", "request_id"}, Refusal{R"("user": 1)", "user"},
-        Refusal{R"("frequency_penalty": 0.5)", "frequency_penalty"},
-        Refusal{R"("presence_penalty": -2)", "presence_penalty"},
-        Refusal{R"("repetition_penalty": 1.1)", "repetition_penalty"},
-        Refusal{R"("min_p": 0.1)", "min_p"}, Refusal{R"("logit_bias": {"1": 5})", "logit_bias"},
+        Refusal{R"("frequency_penalty": 2.5)", "frequency_penalty"},
+        Refusal{R"("presence_penalty": "1")", "presence_penalty"},
+        Refusal{R"("repetition_penalty": 0)", "repetition_penalty"},
+        Refusal{R"("repetition_penalty": -1)", "repetition_penalty"},
+        Refusal{R"("min_p": 1.1)", "min_p"}, Refusal{R"("logit_bias": [1])", "logit_bias"},
+        Refusal{R"("logit_bias": {"1": 101})", "logit_bias"},
+        Refusal{R"("logit_bias": {"1": null})", "logit_bias"},
+        Refusal{R"("logit_bias": {"100": 1})", "logit_bias"},
+        Refusal{R"("logit_bias": {"1x": 1})", "logit_bias"},
+        Refusal{R"("logit_bias": {"1": 1, "01": 1})", "logit_bias"},
         Refusal{R"("response_format": {"type": "json_object"})", "response_format"},
-        Refusal{R"("allowed_token_ids": [1])", "allowed_token_ids"},
-        Refusal{R"("bad_words": ["x"])", "bad_words"}, Refusal{R"("suffix": "x")", "suffix"},
+        Refusal{R"("allowed_token_ids": [])", "allowed_token_ids"},
+        Refusal{R"("allowed_token_ids": [100])", "allowed_token_ids"},
+        Refusal{R"("bad_words": "x")", "bad_words"}, Refusal{R"("bad_words": ["x"])", "bad_words"},
+        Refusal{R"("suffix": "x")", "suffix"},
         Refusal{R"("guided_json": {"a": 1})", "guided_json"}));
 
 TEST(CompletionRequestTest, RefusesBadPrompts) {

@@ -295,7 +295,8 @@ ServerLimits Routes::Limits() const {
   const int32_t of_tokenizer = model_.tokenizer ? model_.tokenizer->vocabulary() : INT32_MAX;
   return {.model = model_.name,
           .vocabulary = model ? model->vocabulary : of_tokenizer,
-          .defaults = model_.defaults};
+          .defaults = model_.defaults,
+          .tokenizer = model_.tokenizer.get()};
 }
 
 bool Routes::ReadBody(Reply& reply, Json* json) {

@@ -14,14 +14,9 @@ constexpr int64_t kMaxTokens = 1 << 30;
 
 // What the conventions define and this server does not do yet: only values that change nothing.
 void RefuseUnsupported(FieldReader& reader) {
-  reader.NumberMustBe("frequency_penalty", 0);
-  reader.NumberMustBe("presence_penalty", 0);
-  reader.NumberMustBe("repetition_penalty", 1);
-  reader.NumberMustBe("min_p", 0);
   reader.NumberMustBe("length_penalty", 1);
-  for (const char* name :
-       {"logit_bias", "allowed_token_ids", "bad_words", "logits_processors", "guided_json",
-        "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
+  for (const char* name : {"logits_processors", "guided_json", "guided_regex", "guided_choice",
+                           "guided_grammar", "structured_outputs"}) {
     reader.MustBeEmpty(name);
   }
   if (reader.Bool("use_beam_search", false)) {
@@ -104,6 +99,9 @@ SamplingFields ReadSamplingFields(FieldReader& reader, const ServerLimits& limit
   fields.top_p = top_p;
   fields.top_k = std::max<int64_t>(
       0, reader.Integer("top_k", -1, std::numeric_limits<int32_t>::max()).value_or(defaults.top_k));
+  fields.min_p = reader.Number("min_p", 0, 1).value_or(defaults.min_p);
+  fields.logits =
+      ReadLogitFields(reader, limits.vocabulary, limits.tokenizer, defaults.repetition_penalty);
   fields.seed = reader.Integer("seed", INT64_MIN, INT64_MAX);
   fields.n = reader.Integer("n", 1, kMaxChoices).value_or(1);
   fields.min_tokens = reader.Integer("min_tokens", 0, kMaxTokens).value_or(0);

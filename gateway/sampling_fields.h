@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "gateway/field_reader.h"
+#include "gateway/logit_fields.h"
+#include "services/tokenizer/tokenizer.h"
 
 namespace switchyard::gateway {
 
@@ -17,6 +19,8 @@ struct SamplingDefaults {
   float temperature = 1;
   float top_p = 1;
   int32_t top_k = 0;
+  float min_p = 0;
+  float repetition_penalty = 1;
 };
 
 // What the server is, as far as it decides whether a request is valid.
@@ -24,12 +28,15 @@ struct ServerLimits {
   std::string model;       // the name that `model` must have, if it is given
   int32_t vocabulary = 0;  // token ids are below
   SamplingDefaults defaults;
+  const tokenizer::Tokenizer* tokenizer = nullptr;  // null: token ids only
 };
 
 struct SamplingFields {
   float temperature = 1;
   float top_p = 1;
-  int32_t top_k = 0;            // 0: off
+  int32_t top_k = 0;  // 0: off
+  float min_p = 0;    // 0: off
+  LogitFields logits;
   std::optional<int64_t> seed;  // none: a random one
   int n = 1;
   std::optional<uint32_t> max_tokens;  // none: what the endpoint's default is

@@ -5,12 +5,24 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/base/status_macros.h"
 
 namespace switchyard::router {
+namespace {
+
+absl::Status NotNumbers(int64_t position) {
+  return absl::InternalError(
+      absl::StrCat("the model's logits at position ", position, " are not numbers"));
+}
+
+}  // namespace
 
 Generation::Generation(GenerateParameters parameters, std::span<const int64_t> model_end_tokens,
                        std::shared_ptr<GenerationSink> sink)
-    : parameters_(std::move(parameters)), sink_(std::move(sink)) {
+    : parameters_(std::move(parameters)),
+      sink_(std::move(sink)),
+      edits_(parameters_.logit_edits, parameters_.prompt, parameters_.generated,
+             parameters_.max_tokens - std::ssize(parameters_.generated)) {
   sequence.tokens.reserve(prompt_tokens() + parameters_.max_tokens);
   sequence.tokens = parameters_.prompt;
   sequence.tokens.insert(sequence.tokens.end(), parameters_.generated.begin(),
@@ -49,23 +61,28 @@ bool Generation::WantsLogits(int64_t position) const {
 
 absl::Status Generation::TakeLogits(int64_t position, std::span<const float> logits,
                                     Sampler& sampler) {
-  const auto not_numbers = [position] {
-    return absl::InternalError(
-        absl::StrCat("the model's logits at position ", position, " are not numbers"));
-  };
   if (position < prompt_tokens() - 1) {
     prompt_logprobs_.push_back(
         LogprobsOf(logits, parameters_.prompt[position + 1], parameters_.prompt_logprobs));
-    return std::isnan(prompt_logprobs_.back().logprob) ? not_numbers() : absl::OkStatus();
+    return std::isnan(prompt_logprobs_.back().logprob) ? NotNumbers(position) : absl::OkStatus();
   }
-  const std::span<const int32_t> banned =
-      generated() < parameters_.min_tokens ? end_tokens_ : std::span<const int32_t>();
-  chosen_ = sampler.Choose(logits, parameters_.sampling, position + 1, banned);
-  if (chosen_ < 0) return not_numbers();
+  RETURN_IF_ERROR(Choose(position, logits, sampler));
   if (parameters_.logprobs >= 0) {
     chosen_logprobs_ = LogprobsOf(logits, chosen_, parameters_.logprobs);
   }
   return absl::OkStatus();
+}
+
+absl::Status Generation::Choose(int64_t position, std::span<const float> logits, Sampler& sampler) {
+  const std::span<const int32_t> output = std::span(sequence.tokens).subspan(prompt_tokens());
+  const std::span<const int32_t> banned =
+      generated() < parameters_.min_tokens ? end_tokens_ : std::span<const int32_t>();
+  const std::span<const float> edited = sampler.Edit(logits, edits_, output, banned);
+  chosen_ = sampler.Choose(edited, parameters_.sampling, position + 1);
+  if (chosen_ >= 0) return absl::OkStatus();
+  if (sampler.Choose(logits, parameters_.sampling, position + 1) < 0) return NotNumbers(position);
+  return absl::InvalidArgumentError(
+      "sampling.allowed_token_ids: with bad_words and min_tokens no token is left to choose");
 }
 
 ChunkOutcome Generation::EndChunk(MicroBatch&, int64_t, int64_t) {
@@ -86,6 +103,7 @@ ChunkOutcome Generation::EndChunk(MicroBatch&, int64_t, int64_t) {
     outcome.generated_tokens = 1;
     const int32_t token = std::exchange(chosen_, -1);
     sequence.tokens.push_back(token);
+    edits_.Observe(token);
     update.tokens.push_back(token);
     if (parameters_.logprobs >= 0) update.logprobs.push_back(std::move(chosen_logprobs_));
     if (IsEndToken(token)) {

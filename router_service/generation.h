@@ -26,11 +26,13 @@ class Generation : public Task {
  private:
   int64_t prompt_tokens() const { return std::ssize(parameters_.prompt); }
   int64_t generated() const { return std::ssize(sequence.tokens) - prompt_tokens(); }
+  absl::Status Choose(int64_t position, std::span<const float> logits, Sampler& sampler);
   bool IsEndToken(int32_t token) const;
   TokenLogprobs LogprobsOf(std::span<const float> logits, int32_t token, int32_t top) const;
 
   const GenerateParameters parameters_;
   const std::shared_ptr<GenerationSink> sink_;
+  kernels::LogitEdits edits_;
   std::vector<int32_t> end_tokens_;
   int32_t chosen_ = -1;  // the next token, until its chunk ends
   TokenLogprobs chosen_logprobs_;

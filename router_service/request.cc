@@ -1,5 +1,6 @@
 #include "router_service/request.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <string>
@@ -41,7 +42,41 @@ absl::Status CheckSampling(const kernels::SamplingParameters& sampling) {
   if (!(sampling.top_p >= 0 && sampling.top_p <= 1)) {
     return Invalid("sampling.top_p", sampling.top_p, " is not between 0 and 1");
   }
+  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) {
+    return Invalid("sampling.min_p", sampling.min_p, " is not between 0 and 1");
+  }
   if (sampling.top_k < 0) return Invalid("sampling.top_k", sampling.top_k, " is negative");
+  return absl::OkStatus();
+}
+
+absl::Status CheckEdits(const kernels::LogitEditParameters& edits, const RequestLimits& limits) {
+  if (!(edits.repetition_penalty > 0) || std::isinf(edits.repetition_penalty)) {
+    return Invalid("sampling.repetition_penalty", edits.repetition_penalty,
+                   " is not a number above 0");
+  }
+  if (!std::isfinite(edits.presence_penalty)) {
+    return Invalid("sampling.presence_penalty", edits.presence_penalty, " is not a number");
+  }
+  if (!std::isfinite(edits.frequency_penalty)) {
+    return Invalid("sampling.frequency_penalty", edits.frequency_penalty, " is not a number");
+  }
+  std::vector<int32_t> biased;
+  for (const kernels::LogitBias& bias : edits.bias) {
+    if (!std::isfinite(bias.bias)) {
+      return Invalid("sampling.logit_bias", bias.bias, " is not a number");
+    }
+    biased.push_back(bias.token);
+  }
+  RETURN_IF_ERROR(CheckTokens("sampling.logit_bias", biased, limits));
+  std::sort(biased.begin(), biased.end());
+  if (std::adjacent_find(biased.begin(), biased.end()) != biased.end()) {
+    return Invalid("sampling.logit_bias", "a token stands twice");
+  }
+  RETURN_IF_ERROR(CheckTokens("sampling.allowed_token_ids", edits.allowed, limits));
+  for (const std::vector<int32_t>& word : edits.bad_words) {
+    if (word.empty()) return Invalid("sampling.bad_words", "a sequence is empty");
+    RETURN_IF_ERROR(CheckTokens("sampling.bad_words", word, limits));
+  }
   return absl::OkStatus();
 }
 
@@ -75,6 +110,7 @@ absl::Status Validate(const GenerateParameters& parameters, const RequestLimits&
   RETURN_IF_ERROR(CheckTokens("prompt_ids", parameters.prompt, limits));
   RETURN_IF_ERROR(CheckTokens("generated_ids", parameters.generated, limits));
   RETURN_IF_ERROR(CheckSampling(parameters.sampling));
+  RETURN_IF_ERROR(CheckEdits(parameters.logit_edits, limits));
   if (parameters.stop_tokens.size() > kMaxStopTokens) {
     return Invalid("stop_token_ids", "has ", parameters.stop_tokens.size(), " tokens, above ",
                    kMaxStopTokens);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/sampling/logit_edits.h"
 #include "kernels/sampling/sampling.h"
 #include "services/base/clock.h"
 
@@ -18,6 +19,7 @@ struct GenerateParameters {
   std::vector<int32_t> prompt;
   std::vector<int32_t> generated;  // chosen already, here or elsewhere: goes on after these
   kernels::SamplingParameters sampling;
+  kernels::LogitEditParameters logit_edits;
   int64_t max_tokens = 16;  // in all, counting `generated`; 0: only the prompt's log probabilities
   int64_t min_tokens = 0;   // end tokens are not chosen before
   std::vector<int32_t> stop_tokens;  // end it besides the model's own end tokens

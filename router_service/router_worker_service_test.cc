@@ -195,6 +195,32 @@ TEST_F(RouterWorkerServiceTest, RefusesBadFieldsByName) {
   ExpectInvalid(with([&](R& r) { r.mutable_sampling()->set_top_p(nan); }), "sampling.top_p");
   ExpectInvalid(with([](R& r) { r.mutable_sampling()->set_top_p(1.5); }), "sampling.top_p");
   ExpectInvalid(with([](R& r) { r.mutable_sampling()->set_top_k(-3); }), "sampling.top_k");
+  using S = v1::Sampling;
+  const auto expect_invalid = [&](const std::string& field, void (*change)(S&)) {
+    ExpectInvalid(with([change](R& r) { change(*r.mutable_sampling()); }), "sampling." + field);
+  };
+  expect_invalid("min_p", [](S& s) { s.set_min_p(-0.1f); });
+  expect_invalid("repetition_penalty", [](S& s) { s.set_repetition_penalty(0); });
+  expect_invalid("presence_penalty", [](S& s) { s.set_presence_penalty(INFINITY); });
+  expect_invalid("frequency_penalty", [](S& s) { s.set_frequency_penalty(NAN); });
+  expect_invalid("logit_bias", [](S& s) { s.add_logit_bias()->set_token(kTinyVocabulary); });
+  expect_invalid("logit_bias", [](S& s) { s.add_logit_bias()->set_bias(NAN); });
+  expect_invalid("logit_bias", [](S& s) {
+    s.add_logit_bias();
+    s.add_logit_bias();
+  });
+  expect_invalid("allowed_token_ids", [](S& s) { s.add_allowed_token_ids(-1); });
+  expect_invalid("bad_words", [](S& s) { s.add_bad_words(); });
+  expect_invalid("bad_words", [](S& s) { s.add_bad_words()->add_ids(kTinyVocabulary); });
+}
+
+TEST_F(RouterWorkerServiceTest, SaysWhenNoTokenIsLeft) {
+  Open();
+  v1::GenerateRequest request = Request();
+  request.set_min_tokens(1);
+  request.add_stop_token_ids(3);
+  request.mutable_sampling()->add_allowed_token_ids(3);
+  ExpectInvalid(request, "sampling.allowed_token_ids");
 }
 
 TEST_F(RouterWorkerServiceTest, CancellingFreesPages) {

@@ -4,14 +4,19 @@
 
 namespace switchyard::router {
 
+std::span<const float> Sampler::Edit(std::span<const float> logits,
+                                     const kernels::LogitEdits& edits,
+                                     std::span<const int32_t> output,
+                                     std::span<const int32_t> banned) {
+  if (edits.none() && banned.empty()) return logits;
+  edited_.resize(logits.size());
+  edits.Apply(logits, output, edited_);
+  for (const int32_t token : banned) edited_[token] = -std::numeric_limits<float>::infinity();
+  return edited_;
+}
+
 int32_t Sampler::Choose(std::span<const float> logits,
-                        const kernels::SamplingParameters& parameters, int64_t position,
-                        std::span<const int32_t> banned) {
-  if (!banned.empty()) {
-    allowed_.assign(logits.begin(), logits.end());
-    for (const int32_t token : banned) allowed_[token] = -std::numeric_limits<float>::infinity();
-    logits = allowed_;
-  }
+                        const kernels::SamplingParameters& parameters, int64_t position) {
   return kernels::SampleToken(logits, parameters, position, workspace_);
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
 // Choice of a sequence's next token. The choice depends on the logits, the parameters, the absolute
-// position and the banned tokens only, so a request that moves to another worker goes on the same.
+// position, the tokens before it and the banned ones only, so a request that moves to another
+// worker goes on the same.
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "kernels/sampling/logit_edits.h"
 #include "kernels/sampling/sampling.h"
 
 namespace switchyard::router {
@@ -14,14 +16,18 @@ namespace switchyard::router {
 // Scratch for one thread.
 class Sampler {
  public:
-  // The token at `position`; never one of `banned`. -1 when the logits are not numbers or nothing
-  // is left to choose.
+  // The logits with `edits`, and -inf for the tokens of `banned`: `logits` themselves when there is
+  // nothing to change, else valid until the next call. `output`: the tokens generated so far.
+  std::span<const float> Edit(std::span<const float> logits, const kernels::LogitEdits& edits,
+                              std::span<const int32_t> output, std::span<const int32_t> banned);
+
+  // The token at `position`. -1 when the logits are not numbers or nothing is left to choose.
   int32_t Choose(std::span<const float> logits, const kernels::SamplingParameters& parameters,
-                 int64_t position, std::span<const int32_t> banned);
+                 int64_t position);
 
  private:
   kernels::SamplingWorkspace workspace_;
-  std::vector<float> allowed_;
+  std::vector<float> edited_;
 };
 
 }  // namespace switchyard::router

@@ -18,6 +18,20 @@ std::vector<int32_t> Ids(const google::protobuf::RepeatedField<int32_t>& ids) {
   return {ids.begin(), ids.end()};
 }
 
+kernels::LogitEditParameters LogitEdits(const v1::Sampling& sampling) {
+  kernels::LogitEditParameters edits{.presence_penalty = sampling.presence_penalty(),
+                                     .frequency_penalty = sampling.frequency_penalty(),
+                                     .allowed = Ids(sampling.allowed_token_ids())};
+  if (sampling.has_repetition_penalty()) edits.repetition_penalty = sampling.repetition_penalty();
+  for (const v1::LogitBias& bias : sampling.logit_bias()) {
+    edits.bias.push_back({bias.token(), bias.bias()});
+  }
+  for (const v1::TokenSequence& word : sampling.bad_words()) {
+    edits.bad_words.push_back(Ids(word.ids()));
+  }
+  return edits;
+}
+
 void SetLogprobs(const TokenLogprobs& logprobs, v1::TokenLogprobs* out) {
   if (logprobs.token >= 0) {
     out->mutable_chosen()->set_token(logprobs.token);
@@ -69,7 +83,9 @@ GenerateParameters FromProto(const v1::GenerateRequest& request, TimePoint deadl
           .sampling = {.temperature = request.sampling().temperature(),
                        .top_k = request.sampling().top_k(),
                        .top_p = request.sampling().has_top_p() ? request.sampling().top_p() : 1.0f,
+                       .min_p = request.sampling().min_p(),
                        .seed = request.sampling().seed()},
+          .logit_edits = LogitEdits(request.sampling()),
           .max_tokens = request.max_tokens(),
           .min_tokens = request.min_tokens(),
           .stop_tokens = Ids(request.stop_token_ids()),

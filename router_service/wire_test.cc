@@ -28,6 +28,7 @@ TEST(WireTest, WhatARequestDoesNotSayIsOff) {
   EXPECT_EQ(plain.logprobs, -1);
   EXPECT_EQ(plain.prompt_logprobs, -1);
   EXPECT_EQ(plain.sampling.top_p, 1.0f);
+  EXPECT_EQ(plain.logit_edits.repetition_penalty, 1.0f);
   v1::GenerateRequest request;
   request.set_request_id("cmpl-1\n" + std::string(1000, 'x'));
   request.set_logprobs(0);
@@ -39,6 +40,30 @@ TEST(WireTest, WhatARequestDoesNotSayIsOff) {
   EXPECT_EQ(asked.sampling.top_p, 0.0f);
   EXPECT_TRUE(asked.request_id.starts_with("cmpl-1\\nxxx")) << asked.request_id;
   EXPECT_LT(asked.request_id.size(), 140u);
+}
+
+TEST(WireTest, LogitEditsArriveAsTheyWereSent) {
+  v1::GenerateRequest request;
+  v1::Sampling& sampling = *request.mutable_sampling();
+  sampling.set_min_p(0.25f);
+  sampling.set_repetition_penalty(1.5f);
+  sampling.set_presence_penalty(-1);
+  sampling.set_frequency_penalty(2);
+  sampling.add_logit_bias()->set_token(3);
+  sampling.mutable_logit_bias(0)->set_bias(-4);
+  sampling.add_allowed_token_ids(7);
+  sampling.add_bad_words()->add_ids(8);
+  const GenerateParameters parameters = FromProto(request, TimePoint::max());
+  EXPECT_EQ(parameters.sampling.min_p, 0.25f);
+  const kernels::LogitEditParameters& edits = parameters.logit_edits;
+  EXPECT_EQ(edits.repetition_penalty, 1.5f);
+  EXPECT_EQ(edits.presence_penalty, -1.0f);
+  EXPECT_EQ(edits.frequency_penalty, 2.0f);
+  ASSERT_EQ(edits.bias.size(), 1u);
+  EXPECT_EQ(edits.bias[0].token, 3);
+  EXPECT_EQ(edits.bias[0].bias, -4.0f);
+  EXPECT_EQ(edits.allowed, std::vector<int32_t>{7});
+  EXPECT_EQ(edits.bad_words, (std::vector<std::vector<int32_t>>{{8}}));
 }
 
 TEST(WireTest, APieceThatFitsIsOneMessage) {

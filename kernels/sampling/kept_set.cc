@@ -71,13 +71,14 @@ KeptSet CutAtMass(std::span<const float> values, float max, float floor, float t
 
 }  // namespace
 
-KeptSet SelectKept(std::span<const float> values, float max, int32_t top_k, float top_p,
+KeptSet SelectKept(std::span<const float> values, float max, const KeptRules& rules,
                    std::vector<int32_t>& scratch) {
   KeptSet kept;
-  if (top_k > 0 && top_k < static_cast<int64_t>(values.size())) {
-    kept.threshold = TopKThreshold(values, top_k, scratch);
+  if (rules.min_p > 0) kept.threshold = max + std::min(Log(rules.min_p), 0.0f);
+  if (rules.top_k > 0 && rules.top_k < static_cast<int64_t>(values.size())) {
+    kept.threshold = std::max(kept.threshold, TopKThreshold(values, rules.top_k, scratch));
   }
-  if (top_p < 1.0f) kept = CutAtMass(values, max, kept.threshold, top_p, scratch);
+  if (rules.top_p < 1.0f) kept = CutAtMass(values, max, kept.threshold, rules.top_p, scratch);
   return kept;
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/base/lane_sum.h"
 #include "kernels/base/math.h"
 #include "kernels/base/test_levels.h"
+#include "kernels/sampling/logit_edits.h"
 #include "kernels/sampling/sampling.h"
 #include "kernels/sampling/sum_exp.h"
 #include "kernels/testing/tensor_file.h"
@@ -24,10 +25,10 @@ namespace {
 
 using testing::RandomValues;
 
-std::vector<int32_t> Kept(const std::vector<float>& values, int32_t top_k, float top_p) {
+std::vector<int32_t> Kept(const std::vector<float>& values, const KeptRules& rules) {
   std::vector<int32_t> scratch, kept;
   const float max = *std::max_element(values.begin(), values.end());
-  const KeptSet set = SelectKept(values, max, top_k, top_p, scratch);
+  const KeptSet set = SelectKept(values, max, rules, scratch);
   for (int32_t id = 0; id < static_cast<int32_t>(values.size()); ++id) {
     if (set.Contains(values[id], id)) kept.push_back(id);
   }
@@ -43,8 +44,13 @@ std::vector<int32_t> Sorted(const std::vector<float>& values) {
 }
 
 // The rules by a full sort.
-std::vector<int32_t> KeptBySorting(const std::vector<float>& values, int32_t top_k, float top_p) {
+std::vector<int32_t> KeptBySorting(const std::vector<float>& values, const KeptRules& rules) {
+  const auto [min_p, top_k, top_p] = rules;
   std::vector<int32_t> order = Sorted(values);
+  if (min_p > 0) {
+    const float least = values[order.front()] + Log(min_p);
+    std::erase_if(order, [&](int32_t id) { return values[id] < least; });
+  }
   if (top_k > 0 && top_k < static_cast<int32_t>(order.size())) {
     const float last = values[order[top_k - 1]];
     std::erase_if(order, [&](int32_t id) { return values[id] < last; });
@@ -69,8 +75,12 @@ TEST(KeptSetTest, EqualsAFullSort) {
     for (size_t i = 0; i < values.size(); i += 3) values[i] = std::round(values[i]);
     for (int32_t top_k : {0, 1, 2, 50, 700, 2999, 3000, 9999}) {
       for (float top_p : {0.0f, 0.1f, 0.9f, 0.99999f, 1.0f}) {
-        EXPECT_EQ(Kept(values, top_k, top_p), KeptBySorting(values, top_k, top_p))
-            << "scale " << scale << ", top_k " << top_k << ", top_p " << top_p;
+        for (float min_p : {0.0f, 1e-6f, 0.3f, 1.0f}) {
+          const KeptRules rules{.min_p = min_p, .top_k = top_k, .top_p = top_p};
+          EXPECT_EQ(Kept(values, rules), KeptBySorting(values, rules))
+              << "scale " << scale << ", top_k " << top_k << ", top_p " << top_p << ", min_p "
+              << min_p;
+        }
       }
     }
   }
@@ -113,56 +123,83 @@ TEST(KeptSetTest, SumExpFollowsItsDefinitionAtEveryLevel) {
   }
 }
 
-// Cases of the fixture that use what SamplingParameters has.
-bool Covered(const nlohmann::json& params) {
-  return params["min_p"] == 0.0 && params["repetition_penalty"] == 1.0 &&
-         params["presence_penalty"] == 0.0 && params["frequency_penalty"] == 0.0 &&
-         params["logit_bias"].empty();
+// What the fixture's parameters change before the choice.
+std::vector<float> Edited(const nlohmann::json& c, const std::vector<float>& logits) {
+  const nlohmann::json& params = c["params"];
+  LogitEditParameters parameters{.repetition_penalty = params["repetition_penalty"],
+                                 .presence_penalty = params["presence_penalty"],
+                                 .frequency_penalty = params["frequency_penalty"]};
+  for (const auto& [token, bias] : params["logit_bias"].items()) {
+    parameters.bias.push_back({std::stoi(token), bias.get<float>()});
+  }
+  const auto prompt = c["prompt_ids"].get<std::vector<int32_t>>();
+  const auto output = c["output_ids"].get<std::vector<int32_t>>();
+  std::vector<float> edited(logits.size());
+  LogitEdits(parameters, prompt, output, 0).Apply(logits, output, edited);
+  return edited;
 }
 
-TEST(KeptSetGoldenTest, KeepsAndReportsAsExpected) {
+void ExpectNear(double value, const nlohmann::json& expected) {
+  // The fixture has -9999 for what is impossible.
+  EXPECT_NEAR(std::max(value, -9999.0), expected.get<double>(),
+              2e-6 * std::max(1.0, std::abs(expected.get<double>())));
+}
+
+TEST(SamplingGoldenTest, KeepsChoosesAndReportsAsExpected) {
   SWITCHYARD_FIXTURE_OR_SKIP(list_path, "sampling/cases.json");
   SWITCHYARD_FIXTURE_OR_SKIP(tensor_path, "sampling/logits.safetensors");
   std::ifstream list_file(list_path);
   const nlohmann::json list = nlohmann::json::parse(list_file, nullptr, false);
   ASSERT_FALSE(list.is_discarded());
   const auto tensors = testing::ReadTensorFile(tensor_path);
-  int covered = 0;
   for (const nlohmann::json& c : list["cases"]) {
     SCOPED_TRACE(c["name"].get<std::string>());
     const testing::Tensor& table = tensors.at("logits." + c["logits"].get<std::string>());
     const float* row = table.As<float>() + c["row"].get<int64_t>() * table.shape[1];
     const std::vector<float> logits(row, row + table.shape[1]);
+    ExpectNear(Logprobs(logits, c["sampled"], 5).logprob, c["raw_logprobs"]["sampled"]);
 
-    const nlohmann::json& raw = c["raw_logprobs"];
-    const LogprobResult logprobs = Logprobs(logits, c["sampled"], 5);
-    const auto floored = [](float value) { return std::max(value, -9999.0f); };
-    EXPECT_NEAR(floored(logprobs.logprob), raw["sampled"].get<float>(),
-                2e-6 * std::max(1.0f, std::abs(raw["sampled"].get<float>())));
-
+    const std::vector<float> edited = Edited(c, logits);
     const nlohmann::json& params = c["params"];
-    if (!Covered(params)) continue;
-    ++covered;
     const float temperature = params["temperature"];
     SamplingWorkspace workspace;
-    EXPECT_EQ(SampleToken(logits, {.temperature = 0}, 0, workspace), c["greedy"].get<int32_t>());
+    EXPECT_EQ(SampleToken(edited, {.temperature = 0}, 0, workspace), c["greedy"].get<int32_t>());
     if (temperature < kGreedyTemperature) {
-      EXPECT_EQ(SampleToken(logits, {.temperature = temperature}, 0, workspace),
+      EXPECT_EQ(SampleToken(edited, {.temperature = temperature}, 0, workspace),
                 c["expected"]["kept"][0].get<int32_t>());
       continue;
     }
-    std::vector<float> values = logits;
+    std::vector<float> values = edited;
     for (float& value : values) value /= temperature;
-    std::vector<int32_t> kept = Kept(values, params["top_k"], params["top_p"]);
+    ExpectNear(Logprobs(values, c["sampled"], 0).logprob, c["processed_logprobs"]["sampled"]);
+    std::vector<int32_t> kept = Kept(
+        values, {.min_p = params["min_p"], .top_k = params["top_k"], .top_p = params["top_p"]});
     // Where nothing is left out the fixture leaves out what is impossible.
     std::erase_if(kept, [&](int32_t id) { return values[id] == -INFINITY; });
+    const nlohmann::json& expected = c["expected"];
     if (c.value("which_ids_unspecified", false)) {
       EXPECT_EQ(kept.size(), c["kept_count"].get<size_t>());
-    } else {
-      EXPECT_EQ(kept, c["expected"]["kept"].get<std::vector<int32_t>>());
+      continue;
+    }
+    EXPECT_EQ(kept, expected["kept"].get<std::vector<int32_t>>());
+    if (!expected.contains("probs")) continue;
+    const double max = *std::max_element(values.begin(), values.end());
+    double total = 0;
+    for (const int32_t id : kept) total += std::exp(values[id] - max);
+    for (size_t i = 0; i < std::min(kept.size(), expected["probs"].size()); ++i) {
+      EXPECT_NEAR(std::exp(values[kept[i]] - max) / total, expected["probs"][i].get<double>(),
+                  2e-6);
+    }
+    // Only what is kept is chosen.
+    for (int64_t position = 0; position < 20; ++position) {
+      const SamplingParameters parameters{.temperature = temperature,
+                                          .top_k = params["top_k"],
+                                          .top_p = params["top_p"],
+                                          .min_p = params["min_p"]};
+      const int32_t token = SampleToken(edited, parameters, position, workspace);
+      EXPECT_TRUE(std::binary_search(kept.begin(), kept.end(), token)) << token;
     }
   }
-  EXPECT_GT(covered, 40);
 }
 
 }  // namespace

@@ -120,7 +120,9 @@ int32_t SampleToken(std::span<const float> logits, const SamplingParameters& par
   for (size_t i = 0; i < logits.size(); ++i) values[i] = logits[i] / parameters.temperature;
   if (values[likeliest] == kInfinity) return likeliest;  // overflow: no other comes near
   const KeptSet kept =
-      SelectKept(values, values[likeliest], parameters.top_k, parameters.top_p, workspace.order);
+      SelectKept(values, values[likeliest],
+                 {.min_p = parameters.min_p, .top_k = parameters.top_k, .top_p = parameters.top_p},
+                 workspace.order);
   return GumbelArgMax(values, kept, likeliest, parameters.seed, position).Find();
 }
 

@@ -4,8 +4,8 @@
 // tie). Otherwise Gumbel-max over the kept set: arg-max of processed logit + Gumbel noise, noise
 // from Philox keyed by (seed, position, token id). No order of summation, so the result is the same
 // over vocabulary shards, batches and devices (docs/arithmetic.md, "Sampling").
-// Kept set, in transformers' order and semantics: temperature (logit / temperature in fp32), top-k,
-// top-p (kept_set.h).
+// Kept set, in vLLM's order: temperature (logit / temperature in fp32), min-p, top-k, top-p
+// (kept_set.h).
 //
 // Noise of token t: Philox4x32-10 with key = seed (low word first) and counter = (t / 4, position
 // low word, position high word, 0) gives four words; word r = t mod 4 of them. With v = (fp32(r) +
@@ -25,6 +25,7 @@ struct SamplingParameters {
   float temperature = 1.0f;  // 0 is greedy
   int32_t top_k = 0;         // 0: off
   float top_p = 1.0f;        // 1: off
+  float min_p = 0.0f;        // 0: off
   uint64_t seed = 0;
   bool operator==(const SamplingParameters&) const = default;
 };

@@ -63,7 +63,8 @@ void UnreliableDispatcher::Poll() {
   local_->Wait(Clock::Real().Now());  // takes up a Wake, as driving a transport does
 }
 
-// Prompts of many lengths, half of them with a common beginning; greedy and sampled.
+// Prompts of many lengths, half of them with a common beginning; greedy and sampled, a quarter with
+// penalties.
 std::vector<GenerateParameters> MixedRequests(int count) {
   std::mt19937 random(3);
   std::vector<GenerateParameters> requests;
@@ -80,7 +81,15 @@ std::vector<GenerateParameters> MixedRequests(int count) {
     request.sampling = {.temperature = i % 3 == 0 ? 0.0f : 0.8f,
                         .top_k = i % 3 == 1 ? 20 : 0,
                         .top_p = i % 3 == 2 ? 0.9f : 1.0f,
+                        .min_p = i % 3 == 2 ? 0.02f : 0.0f,
                         .seed = static_cast<uint64_t>(i)};
+    if (i % 4 == 1) {
+      request.logit_edits = {.repetition_penalty = 1.4f,
+                             .presence_penalty = 0.6f,
+                             .frequency_penalty = 0.3f,
+                             .bias = {{5, 1.5f}, {9, -2.0f}},
+                             .bad_words = {{1, 2}, {3}}};
+    }
     request.ignore_end_tokens = true;
     request.logprobs = 2;
     // A poisoned token in the answer would end it.

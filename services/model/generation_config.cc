@@ -6,7 +6,8 @@
 namespace switchyard::model {
 namespace {
 
-constexpr double kLeastShare = 1e-6;  // of top_p: with 0 no token would be left
+// With a top_p of 0 no token would be left; by a penalty of 0 logits would be divided.
+constexpr double kLeastShare = 1e-6;
 
 absl::Status ReadFloat(const JsonFields& config, const std::string& key, double low, double high,
                        std::optional<float>& value) {
@@ -32,7 +33,7 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(const std::string& text,
   RETURN_IF_ERROR(ReadFloat(json, "temperature", 0, 1e6, config.temperature));
   RETURN_IF_ERROR(ReadFloat(json, "top_p", kLeastShare, 1, config.top_p));
   RETURN_IF_ERROR(ReadFloat(json, "min_p", 0, 1, config.min_p));
-  RETURN_IF_ERROR(ReadFloat(json, "repetition_penalty", 0, 1e6, config.repetition_penalty));
+  RETURN_IF_ERROR(ReadFloat(json, "repetition_penalty", kLeastShare, 1e6, config.repetition_penalty));
   if (json.Has("top_k")) {
     ASSIGN_OR_RETURN(const int64_t top_k, json.Integer("top_k", 0, INT32_MAX));
     config.top_k = static_cast<int32_t>(top_k);

@@ -65,7 +65,12 @@ def test_bad_values_are_refused_and_named(url):
         "top_p": 2,
         "stop": [1],
         "logprobs": 1000,
-        "presence_penalty": 1.5,
+        "presence_penalty": 2.5,
+        "repetition_penalty": 0,
+        "min_p": -0.1,
+        "logit_bias": {"x": 1},
+        "allowed_token_ids": [-1],
+        "bad_words": [""],
     }.items():
         body = json.dumps({"prompt": "x", field: value})  # writes NaN as Python does
         response = httpx.post(f"{url}/v1/completions", content=body)

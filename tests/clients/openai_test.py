@@ -99,6 +99,41 @@ def test_stop_strings(client):
         assert reason == "stop"
 
 
+def token_ids(client, prompt="Hark! who", **fields):
+    answer = complete(client, prompt, extra_body={"return_token_ids": True, **fields})
+    return answer.choices[0].token_ids
+
+
+def test_logit_bias(client):
+    plain = token_ids(client, temperature=0, max_tokens=6)
+    other = plain[0] + 1
+    forced = token_ids(client, temperature=0, max_tokens=6, logit_bias={str(other): 100})
+    assert forced == [other] * 6
+    without = token_ids(client, temperature=0, max_tokens=6, logit_bias={str(plain[0]): -100})
+    assert plain[0] not in without
+    only = token_ids(client, temperature=1, max_tokens=6, allowed_token_ids=[other, plain[0]])
+    assert set(only) <= {other, plain[0]}
+
+
+def test_penalties(client):
+    # Without a penalty the favoured token comes again and again, with one it does so once.
+    ask = {"temperature": 0, "max_tokens": 8, "ignore_eos": True, "logit_bias": {"705": 100}}
+    assert token_ids(client, **ask) == [705] * 8
+    once = token_ids(client, **ask, repetition_penalty=50)
+    assert once.count(705) == 1
+    for penalty in ("presence_penalty", "frequency_penalty"):
+        plain = token_ids(client, temperature=0, max_tokens=40, ignore_eos=True)
+        varied = token_ids(client, temperature=0, max_tokens=40, ignore_eos=True, **{penalty: 2})
+        assert len(set(varied)) > len(set(plain))
+
+
+def test_bad_words(client):
+    words = complete(client, temperature=0, max_tokens=12).choices[0].text.split()
+    word = max(words, key=len)
+    answer = complete(client, temperature=0, max_tokens=12, extra_body={"bad_words": [word]})
+    assert f" {word} " not in answer.choices[0].text
+
+
 def test_chat_logprobs(client):
     choice = chat(client, temperature=0, max_tokens=12, logprobs=True, top_logprobs=3).choices[0]
     content = choice.logprobs.content
