@@ -205,15 +205,17 @@ void AttentionBlock::Attend(MicroBatch& batch, const Layer& layer, const float* 
 
 void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads,
                             int64_t head_dim) {
-  kernels::Rope({.x = x,
-                 .row_stride = stride,
-                 .rows = batch.rows(),
-                 .heads = heads,
-                 .head_dim = head_dim,
-                 .positions = batch.positions().data(),
-                 .table = &rope_,
-                 .interleaved = spec_.rope.interleaved},
-                pool_);
+  for (const RopeRun& run : batch.rope_runs()) {
+    kernels::Rope({.x = x + run.first_row * stride,
+                   .row_stride = stride,
+                   .rows = run.rows,
+                   .heads = heads,
+                   .head_dim = head_dim,
+                   .positions = batch.positions().data() + run.first_row,
+                   .table = run.table != nullptr ? run.table : &rope_,
+                   .interleaved = spec_.rope.interleaved},
+                  pool_);
+  }
 }
 
 // The elements as a matmul reads them: rounded, or where they are. Valid until the next call.

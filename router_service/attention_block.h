@@ -21,6 +21,7 @@ namespace switchyard::router {
 // Used by one thread. What it is given must outlive it; scratch grows to the largest batch seen.
 class AttentionBlock {
  public:
+  // `rope`: of sequences that bring no table.
   AttentionBlock(const model::ModelSpec& spec, const kernels::RopeTable& rope,
                  kernels::NumericsClass numerics, kernels::ThreadPool& pool);
 

@@ -87,15 +87,20 @@ Engine::~Engine() {
 absl::StatusOr<uint64_t> Engine::Generate(GenerateParameters parameters,
                                           std::shared_ptr<GenerationSink> sink) {
   RETURN_IF_ERROR(Validate(parameters, limits_));
-  return Submit(std::make_unique<Generation>(std::move(parameters), pipeline_->spec().eos_tokens,
-                                             std::move(sink)));
+  const int64_t length = std::ssize(parameters.prompt) + parameters.max_tokens;
+  auto task = std::make_unique<Generation>(std::move(parameters), pipeline_->spec().eos_tokens,
+                                           std::move(sink));
+  task->sequence.rope = pipeline_->ropes().Of(length);
+  return Submit(std::move(task));
 }
 
 absl::StatusOr<uint64_t> Engine::Evaluate(EvaluateParameters parameters,
                                           std::shared_ptr<EvaluationSink> sink) {
   RETURN_IF_ERROR(Validate(parameters, limits_));
-  return Submit(
-      std::make_unique<Evaluation>(std::move(parameters), pipeline_->spec(), std::move(sink)));
+  auto task =
+      std::make_unique<Evaluation>(std::move(parameters), pipeline_->spec(), std::move(sink));
+  task->sequence.rope = pipeline_->ropes().Of(std::ssize(task->sequence.tokens));
+  return Submit(std::move(task));
 }
 
 absl::StatusOr<uint64_t> Engine::Submit(std::unique_ptr<Task> task) {
@@ -227,7 +232,8 @@ bool Engine::StartBatch(uint32_t index) {
     flight.chunks.push_back({.tokens = chunk.sequence->tokens.data() + chunk.first_position,
                              .first_position = chunk.first_position,
                              .rows = chunk.rows,
-                             .pages = chunk.sequence->pages.data()});
+                             .pages = chunk.sequence->pages.data(),
+                             .rope = chunk.sequence->rope.table.get()});
   }
   pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, options_.expert_timeout);
   if (pipeline_->Start(index) == BatchProgress::kDone) FinishBatch(index);

@@ -24,6 +24,12 @@ BlockHash ChainRoot(uint64_t model_digest, uint64_t weights_version, std::string
   return Hash(key.data(), sizeof(key));
 }
 
+BlockHash VariantRoot(const BlockHash& root, uint64_t variant) {
+  if (variant == 0) return root;
+  const std::array<uint64_t, 3> key = {root.low, root.high, variant};
+  return Hash(key.data(), sizeof(key));
+}
+
 void ExtendChain(const BlockHash& root, std::span<const int32_t> tokens,
                  std::vector<BlockHash>& chain) {
   struct Block {

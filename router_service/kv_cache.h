@@ -39,6 +39,10 @@ struct BlockHash {
 BlockHash ChainRoot(uint64_t model_digest, uint64_t weights_version, std::string_view numerics,
                     uint64_t seed);
 
+// The start of the chains of one variant of that: keys that were computed in another way. Variant
+// 0 is the root itself.
+BlockHash VariantRoot(const BlockHash& root, uint64_t variant);
+
 // Appends to `chain` the hashes of the full blocks of `tokens` that it does not have yet.
 void ExtendChain(const BlockHash& root, std::span<const int32_t> tokens,
                  std::vector<BlockHash>& chain);

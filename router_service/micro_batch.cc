@@ -35,6 +35,7 @@ MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass nume
   tokens_.reserve(max_rows);
   positions_.reserve(max_rows);
   sequences_.reserve(max_rows);
+  rope_runs_.reserve(max_rows);
   expert_ids_.resize(routing_size);
   expert_weights_.resize(routing_size);
   const int64_t wire = kernels::SizeOf(kernels::WireType(numerics));
@@ -52,7 +53,12 @@ void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase 
   tokens_.clear();
   positions_.clear();
   sequences_.clear();
+  rope_runs_.clear();
   for (const SequenceChunk& chunk : chunks) {
+    if (rope_runs_.empty() || rope_runs_.back().table != chunk.rope) {
+      rope_runs_.push_back({.table = chunk.rope, .first_row = std::ssize(tokens_)});
+    }
+    rope_runs_.back().rows += chunk.rows;
     tokens_.insert(tokens_.end(), chunk.tokens, chunk.tokens + chunk.rows);
     for (int64_t row = 0; row < chunk.rows; ++row) {
       positions_.push_back(chunk.first_position + row);

@@ -10,6 +10,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
+#include "kernels/rope/rope.h"
 #include "services/base/clock.h"
 #include "services/model/model_spec.h"
 #include "services/transport/frame.h"
@@ -26,6 +27,14 @@ struct SequenceChunk {
   int64_t first_position = 0;
   int64_t rows = 0;
   const int32_t* pages = nullptr;  // the sequence's page table, up to first_position + rows
+  const kernels::RopeTable* rope = nullptr;  // null: the model's only one
+};
+
+// Consecutive rows that rotate with one table.
+struct RopeRun {
+  const kernels::RopeTable* table = nullptr;
+  int64_t first_row = 0;
+  int64_t rows = 0;
 };
 
 // Rows stand in the order of the chunks. Sized once for `max_rows`; nothing is allocated later.
@@ -48,6 +57,7 @@ class MicroBatch {
   std::span<const int32_t> tokens() const { return tokens_; }
   std::span<const int64_t> positions() const { return positions_; }
   std::span<const kernels::AttentionSequence> sequences() const { return sequences_; }
+  std::span<const RopeRun> rope_runs() const { return rope_runs_; }  // cover all rows
 
   // A row fails when a layer's router has no answer for it (its logits are not numbers) or one of
   // its experts none (its output is not finite). What it computes from there on is meaningless;
@@ -82,6 +92,7 @@ class MicroBatch {
   std::vector<int32_t> tokens_;
   std::vector<int64_t> positions_;
   std::vector<kernels::AttentionSequence> sequences_;
+  std::vector<RopeRun> rope_runs_;
   std::vector<uint8_t> failed_;
   std::vector<uint8_t> router_failed_;
   std::vector<int64_t> routing_offset_;  // per layer

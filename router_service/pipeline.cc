@@ -5,13 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
-#include "services/model/rope_frequencies.h"
 
 namespace switchyard::router {
 
-Pipeline::Pipeline(const model::ModelSpec& spec, kernels::RopeTable rope,
-                   ExpertDispatcher& dispatcher)
-    : spec_(spec), rope_(std::move(rope)), dispatcher_(dispatcher) {}
+Pipeline::Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, ExpertDispatcher& dispatcher)
+    : spec_(spec), ropes_(std::move(ropes)), dispatcher_(dispatcher) {}
 
 absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint& checkpoint,
                                                          const PipelineOptions& options,
@@ -24,16 +22,16 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
     return absl::InvalidArgumentError(
         absl::StrCat("stages: ", options.stages, ", but the model has ", layers, " layers"));
   }
-  ASSIGN_OR_RETURN(kernels::RopeTable rope, model::RopeFrequencies(spec.rope));
-  std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(rope), dispatcher));
+  ASSIGN_OR_RETURN(SequenceRopes ropes, SequenceRopes::Create(spec.rope));
+  std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(ropes), dispatcher));
   for (int64_t stage = 0; stage < options.stages; ++stage) {
     ASSIGN_OR_RETURN(
         model::StageWeights weights,
         model::LoadStage(checkpoint, stage * layers / options.stages,
                          (stage + 1) * layers / options.stages, options.numerics, pool, progress));
-    pipeline->stages_.push_back(
-        std::make_unique<StageExecutor>(std::move(weights), pipeline->spec_, pipeline->rope_,
-                                        options.numerics, options.kv_pages, pool, dispatcher));
+    pipeline->stages_.push_back(std::make_unique<StageExecutor>(
+        std::move(weights), pipeline->spec_, pipeline->ropes_.Default(), options.numerics,
+        options.kv_pages, pool, dispatcher));
   }
   for (uint32_t index = 0; index < ExpertDispatcher::kMicroBatches; ++index) {
     pipeline->batches_[index] =

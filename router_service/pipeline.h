@@ -14,6 +14,7 @@
 #include "kernels/base/thread_pool.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/micro_batch.h"
+#include "router_service/sequence_rope.h"
 #include "router_service/stage_executor.h"
 #include "services/model/checkpoint.h"
 #include "services/model/model_spec.h"
@@ -58,15 +59,16 @@ class Pipeline {
   void Logits(uint32_t index, std::span<const int32_t> rows, float* logits);
 
   const model::ModelSpec& spec() const { return spec_; }
+  const SequenceRopes& ropes() const { return ropes_; }
   int64_t stages() const { return static_cast<int64_t>(stages_.size()); }
   StageExecutor& stage(int64_t index) { return *stages_[index]; }
 
  private:
-  Pipeline(const model::ModelSpec& spec, kernels::RopeTable rope, ExpertDispatcher& dispatcher);
+  Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, ExpertDispatcher& dispatcher);
   BatchProgress EnterFrom(uint32_t index, size_t stage);
 
   const model::ModelSpec spec_;
-  const kernels::RopeTable rope_;
+  const SequenceRopes ropes_;
   ExpertDispatcher& dispatcher_;
   std::vector<std::unique_ptr<StageExecutor>> stages_;
   std::array<std::unique_ptr<MicroBatch>, ExpertDispatcher::kMicroBatches> batches_;

@@ -275,7 +275,8 @@ TEST_P(InvarianceTest, BitsDoNotDependOnChunkThreadsStagesOrCompany) {
   EXPECT_TRUE(watched.output == reference) << "with eight others";
 }
 
-const std::string kCases[] = {"mixtral", "mixtral_swa", "mixtral_fine", "mixtral_bf16", "llama"};
+const std::string kCases[] = {"mixtral",      "mixtral_swa", "mixtral_fine",
+                              "mixtral_bf16", "llama",       "phimoe"};
 
 INSTANTIATE_TEST_SUITE_P(Models, FixtureTest, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param; });

@@ -61,7 +61,7 @@ void Scheduler::Complete(const PlannedChunk& chunk) {
   sequence.in_flight = false;
   sequence.computed += chunk.rows;
   if (!sequence.share_prefix) return;
-  ExtendChain(chain_root_, sequence.tokens, sequence.chain);
+  ExtendChain(VariantRoot(chain_root_, sequence.rope.regime), sequence.tokens, sequence.chain);
   for (; sequence.published < sequence.computed / kPagePositions; ++sequence.published) {
     cache_.Publish(sequence.pages[sequence.published], sequence.chain[sequence.published]);
   }
@@ -94,7 +94,7 @@ bool Scheduler::Admit(Sequence& sequence) {
   const int64_t tokens = static_cast<int64_t>(sequence.tokens.size());
   std::span<const BlockHash> shareable;
   if (sequence.share_prefix) {
-    ExtendChain(chain_root_, sequence.tokens, sequence.chain);
+    ExtendChain(VariantRoot(chain_root_, sequence.rope.regime), sequence.tokens, sequence.chain);
     // The last token is always computed: its row gives the next one.
     shareable = std::span(sequence.chain).first((tokens - 1) / kPagePositions);
   }

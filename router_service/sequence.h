@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "router_service/kv_cache.h"
+#include "router_service/sequence_rope.h"
 
 namespace switchyard::router {
 
@@ -13,7 +14,8 @@ struct Sequence {
   uint64_t id = 0;              // in order of arrival
   std::vector<int32_t> tokens;  // all that are known: the prompt and what was generated
   bool share_prefix = true;     // may use other sequences' pages and offer its own
-  bool paused = false;          // whoever takes its results is behind: not to be planned
+  SequenceRope rope;
+  bool paused = false;  // whoever takes its results is behind: not to be planned
 
   // The scheduler's.
   int64_t computed = 0;        // leading tokens whose keys and values are in the pages

@@ -1,5 +1,6 @@
 #include "services/model/config_json.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -67,6 +68,11 @@ absl::StatusOr<ModelSpec> ParseConfig(const std::string& text, const std::string
   RETURN_IF_ERROR(RefuseCode(config));
   ASSIGN_OR_RETURN(spec.quantization, ParseQuantization(config, spec.family));
   RETURN_IF_ERROR(family->parse(config, spec));
+  // Dynamic rope is what takes a model beyond max_position_embeddings.
+  if (spec.positions == PositionKind::kRope && spec.rope.kind == RopeKind::kDynamic) {
+    const double reach = static_cast<double>(spec.max_positions) * spec.rope.factor;
+    spec.max_positions = std::min(static_cast<int64_t>(reach), kMaxPositions);
+  }
   return spec;
 }
 

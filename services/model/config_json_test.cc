@@ -100,6 +100,13 @@ TEST(ConfigJsonTest, Llama3RopeTakesTheTopLevelOriginalLengthFirst) {
       Parse(With(config, "original_max_position_embeddings", 32))->rope.original_max_positions, 32);
 }
 
+TEST(ConfigJsonTest, DynamicRopeExtendsTheContext) {
+  const json config = With(Mixtral(), "rope_scaling", {{"type", "dynamic"}, {"factor", 2.5}});
+  const auto spec = Parse(config);
+  EXPECT_EQ(spec->max_positions, Parse(Mixtral())->max_positions * 5 / 2);
+  EXPECT_EQ(spec->rope.original_max_positions, Parse(Mixtral())->max_positions);
+}
+
 struct BadConfig {
   json config;
   std::string error;

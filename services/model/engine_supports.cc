@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/base/status_macros.h"
-#include "services/model/rope_frequencies.h"
 #include "services/model/router_convention.h"
 
 namespace switchyard::model {
@@ -23,8 +22,6 @@ struct Missing {
 constexpr Missing kMissing[] = {
     {"relative positions",
      [](const ModelSpec& spec) { return spec.positions == PositionKind::kRelative; }, nullptr},
-    {"rope that depends on the length",
-     [](const ModelSpec& spec) { return RopeDependsOnLength(spec.rope); }, nullptr},
     {"a scale of the logits", [](const ModelSpec& spec) { return spec.logit_scale != 1; }, nullptr},
     {"an encoder", [](const ModelSpec& spec) { return !spec.encoder_layers.empty(); }, nullptr},
     {"expert capacity", nullptr,

@@ -13,8 +13,8 @@ CASES = [
     *(f"models/{case}" for case in [
         "mixtral", "mixtral_swa", "mixtral_sharded", "mixtral_bf16", "mixtral_fine", "llama",
         "deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "deepseek_v3_fp8", "deepseek_v3_mtp",
-        "deepseek_v3_noqlora", "glm4_moe", "gpt_oss", "gpt_oss_mxfp4", "olmoe", "qwen2_moe",
-        "qwen3_moe",
+        "deepseek_v3_noqlora", "glm4_moe", "gpt_oss", "gpt_oss_mxfp4", "olmoe", "phimoe",
+        "qwen2_moe", "qwen3_moe",
     ]),
     *(f"own_models/{case}" for case in [
         "deepseek_v3_fp8", "deepseek_v3_mtp", "gpt_moe_learned", "gpt_moe_sinusoidal",
