@@ -42,7 +42,14 @@ class Results {
   bool writes() const { return writer_.has_value(); }
 
  private:
-  int64_t TopK(int64_t layer) const { return spec_.layers[layer].ffn.router->top_k; }
+  int64_t TopK(int64_t layer) const { return spec_.Block(layer).ffn.router->top_k; }
+  bool OfEncoder(int64_t layer) const { return layer >= std::ssize(spec_.layers); }
+  // Tokens of a row in the layer's stack.
+  int64_t Length(bool encoder) const {
+    const EvalRow& row = input_.rows.front();
+    return std::ssize(encoder ? row.source : row.ids);
+  }
+  std::string RouterName(int64_t layer, const char* what) const;
   void AddLoss(size_t row, const v1::EvaluateResponse& response);
 
   const model::ModelSpec& spec_;
@@ -53,20 +60,24 @@ class Results {
   std::vector<int64_t> row_tokens_;
 };
 
-std::string IdsName(int64_t layer) { return absl::StrCat("router.", layer, ".ids"); }
-std::string WeightsName(int64_t layer) { return absl::StrCat("router.", layer, ".weights"); }
+std::string Results::RouterName(int64_t layer, const char* what) const {
+  const bool encoder = OfEncoder(layer);
+  const char* const stack = spec_.encoder_layers.empty() ? "" : encoder ? "encoder." : "decoder.";
+  const int64_t index = encoder ? layer - std::ssize(spec_.layers) : layer;
+  return absl::StrCat(stack, "router.", index, ".", what);
+}
 
 absl::Status Results::Open(const std::string& path, int greedy) {
   if (!input_.rectangular) {
     return absl::InvalidArgumentError("--out needs rows of equal length");
   }
   const auto rows = static_cast<int64_t>(input_.rows.size());
-  const auto length = static_cast<int64_t>(input_.rows.front().ids.size());
   std::vector<model::TensorDeclaration> tensors = {
-      {"logits", model::StoredType::kF32, {rows, length, spec_.vocabulary}}};
+      {"logits", model::StoredType::kF32, {rows, Length(/*encoder=*/false), spec_.vocabulary}}};
   for (const int64_t layer : spec_.MoeLayers()) {
-    tensors.push_back({IdsName(layer), model::StoredType::kI64, {rows, length, TopK(layer)}});
-    tensors.push_back({WeightsName(layer), model::StoredType::kF32, {rows, length, TopK(layer)}});
+    const std::vector<int64_t> shape = {rows, Length(OfEncoder(layer)), TopK(layer)};
+    tensors.push_back({RouterName(layer, "ids"), model::StoredType::kI64, shape});
+    tensors.push_back({RouterName(layer, "weights"), model::StoredType::kF32, shape});
   }
   if (greedy > 0) tensors.push_back({"greedy_ids", model::StoredType::kI64, {rows, greedy}});
   ASSIGN_OR_RETURN(writer_, model::SafetensorsWriter::Create(path, tensors));
@@ -76,9 +87,11 @@ absl::Status Results::Open(const std::string& path, int greedy) {
 absl::Status Results::Take(size_t row, const v1::EvaluateResponse& response) {
   AddLoss(row, response);
   if (!writes()) return absl::OkStatus();
-  const uint64_t position = row * input_.rows.front().ids.size() + response.first_position();
-  RETURN_IF_ERROR(writer_->Write("logits", position * spec_.vocabulary * sizeof(float),
-                                 response.logits().data(), response.logits().size()));
+  const uint64_t position = row * Length(response.encoder()) + response.first_position();
+  if (!response.encoder()) {
+    RETURN_IF_ERROR(writer_->Write("logits", position * spec_.vocabulary * sizeof(float),
+                                   response.logits().data(), response.logits().size()));
+  }
   for (const v1::LayerRouting& routing : response.routing()) {
     const auto k = static_cast<uint64_t>(TopK(routing.layer()));
     std::vector<int64_t> ids(response.positions() * k);
@@ -87,10 +100,12 @@ absl::Status Results::Take(size_t row, const v1::EvaluateResponse& response) {
       std::memcpy(&id, routing.ids().data() + i * sizeof(id), sizeof(id));
       ids[i] = id;
     }
-    RETURN_IF_ERROR(writer_->Write(IdsName(routing.layer()), position * k * sizeof(int64_t),
-                                   ids.data(), ids.size() * sizeof(int64_t)));
-    RETURN_IF_ERROR(writer_->Write(WeightsName(routing.layer()), position * k * sizeof(float),
-                                   routing.weights().data(), routing.weights().size()));
+    RETURN_IF_ERROR(writer_->Write(RouterName(routing.layer(), "ids"),
+                                   position * k * sizeof(int64_t), ids.data(),
+                                   ids.size() * sizeof(int64_t)));
+    RETURN_IF_ERROR(writer_->Write(RouterName(routing.layer(), "weights"),
+                                   position * k * sizeof(float), routing.weights().data(),
+                                   routing.weights().size()));
   }
   return absl::OkStatus();
 }
@@ -127,7 +142,20 @@ absl::Status Results::Finish() {
 }
 
 absl::StatusOr<EvalInput> ReadInput(const EvalOptions& options, const model::ModelSpec& spec) {
-  if (!options.tokens.empty()) return ReadEvalInput(options.tokens);
+  const bool has_encoder = !spec.encoder_layers.empty();
+  if (!options.tokens.empty()) {
+    ASSIGN_OR_RETURN(EvalInput input, ReadEvalInput(options.tokens));
+    if (has_encoder) {
+      RETURN_IF_ERROR(SplitSource(static_cast<int32_t>(spec.decoder_start_token), input));
+    } else if (!input.decoder_ids.empty()) {
+      return absl::InvalidArgumentError("decoder_input_ids, but the model has no encoder");
+    }
+    return input;
+  }
+  if (has_encoder) {
+    return absl::InvalidArgumentError(
+        "--text: a text has a perplexity only beside what the encoder reads; give --tokens");
+  }
   ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(options.text, kMaxTextBytes));
   ASSIGN_OR_RETURN(const auto tokenizer, tokenizer::Tokenizer::Open(options.layout.model));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->Encode(text, false));
@@ -143,7 +171,10 @@ absl::Status EvaluateRows(Stub& stub, const EvalInput& input, size_t first, size
   request.set_token_nll(true);
   for (size_t row = first; row < input.rows.size(); row += step) {
     const std::vector<int32_t>& ids = input.rows[row].ids;
-    request.add_rows()->mutable_ids()->Add(ids.begin(), ids.end());
+    const std::vector<int32_t>& source = input.rows[row].source;
+    v1::TokenRow* const added = request.add_rows();
+    added->mutable_ids()->Add(ids.begin(), ids.end());
+    added->mutable_source_ids()->Add(source.begin(), source.end());
   }
   if (request.rows().empty()) return absl::OkStatus();
   const auto context = runtime::NewContext(kEvaluationLimit);
@@ -163,7 +194,10 @@ absl::Status ContinueGreedily(Stub& stub, const EvalInput& input, size_t first, 
   for (size_t row = first; row < input.rows.size(); row += step) {
     v1::GenerateRequest request;
     request.set_request_id(absl::StrCat("eval-", row));
-    request.mutable_prompt_ids()->Add(input.rows[row].ids.begin(), input.rows[row].ids.end());
+    const EvalRow& input_row = input.rows[row];
+    const std::vector<int32_t>& prompt =
+        input_row.source.empty() ? input_row.ids : input_row.source;
+    request.mutable_prompt_ids()->Add(prompt.begin(), prompt.end());
     request.set_max_tokens(static_cast<uint32_t>(greedy));
     request.set_ignore_eos(true);
     request.set_logprobs(-1);
@@ -204,9 +238,12 @@ void AddEvalFlags(CLI::App& app, EvalOptions& options) {
   app.add_option("model", options.layout.model, "Checkpoint folder")->required();
   auto* source = app.add_option_group("input")->require_option(1);
   source->add_option("--tokens", options.tokens,
-                     "JSON file: {\"input_ids\": [[...], ...]}, or rows with a mask of replies");
+                     "JSON file: {\"input_ids\": [[...], ...]}, with an encoder also "
+                     "\"decoder_input_ids\", or rows with a mask of replies");
   source->add_option("--text", options.text, "Text file whose perplexity is printed");
-  app.add_option("--out", options.out, "Writes logits and routing to this safetensors file");
+  app.add_option(
+      "--out", options.out,
+      "Writes logits and routing (weight 0: dropped by a capacity) to this safetensors file");
   app.add_option("--greedy", options.greedy, "Also generates this many tokens after each row")
       ->check(CLI::Range(0, 1 << 20));
   AddLayoutFlags(app, options.layout);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "services/base/file.h"
@@ -13,6 +14,7 @@ namespace switchyard::cli {
 namespace {
 
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
+constexpr char kDecoderIds[] = "decoder_input_ids";
 
 absl::StatusOr<std::vector<int32_t>> ReadIds(const nlohmann::json& array, const std::string& what) {
   if (!array.is_array() || array.empty()) {
@@ -28,6 +30,27 @@ absl::StatusOr<std::vector<int32_t>> ReadIds(const nlohmann::json& array, const 
     ids.push_back(value.get<int32_t>());
   }
   return ids;
+}
+
+absl::StatusOr<std::vector<std::vector<int32_t>>> ReadRows(const nlohmann::json& json,
+                                                           const std::string& key,
+                                                           const std::string& path) {
+  if (!json[key].is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", key, " must be a list of rows"));
+  }
+  std::vector<std::vector<int32_t>> rows;
+  for (const nlohmann::json& row : json[key]) {
+    ASSIGN_OR_RETURN(auto ids, ReadIds(row, absl::StrCat(path, ": ", key, "[", rows.size(), "]")));
+    rows.push_back(std::move(ids));
+  }
+  return rows;
+}
+
+bool IsRectangular(const std::vector<EvalRow>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [&](const EvalRow& row) {
+    return row.ids.size() == rows.front().ids.size() &&
+           row.source.size() == rows.front().source.size();
+  });
 }
 
 absl::StatusOr<EvalRow> ReadMaskedRow(const nlohmann::json& object, const std::string& what) {
@@ -52,11 +75,8 @@ absl::StatusOr<EvalInput> ReadEvalInput(const std::string& path) {
                    ParseJson(text, {.bytes = kMaxFileBytes, .values = 50'000'000}, path));
   EvalInput input;
   if (json.is_object() && json.contains("input_ids") && json["input_ids"].is_array()) {
-    for (const nlohmann::json& row : json["input_ids"]) {
-      ASSIGN_OR_RETURN(auto ids,
-                       ReadIds(row, absl::StrCat(path, ": input_ids[", input.rows.size(), "]")));
-      input.rows.push_back({std::move(ids), {}});
-    }
+    ASSIGN_OR_RETURN(auto rows, ReadRows(json, "input_ids", path));
+    for (std::vector<int32_t>& ids : rows) input.rows.emplace_back().ids = std::move(ids);
   } else if (json.is_object() && json.contains("rows") && json["rows"].is_array()) {
     for (const nlohmann::json& object : json["rows"]) {
       ASSIGN_OR_RETURN(
@@ -68,10 +88,30 @@ absl::StatusOr<EvalInput> ReadEvalInput(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": needs \"input_ids\": a list of rows of token ids"));
   }
-  input.rectangular = std::all_of(input.rows.begin(), input.rows.end(), [&](const EvalRow& row) {
-    return row.ids.size() == input.rows.front().ids.size();
-  });
+  if (json.contains(kDecoderIds)) {
+    ASSIGN_OR_RETURN(input.decoder_ids, ReadRows(json, kDecoderIds, path));
+  }
+  input.rectangular = IsRectangular(input.rows);
   return input;
+}
+
+absl::Status SplitSource(int32_t start, EvalInput& input) {
+  if (input.decoder_ids.empty()) input.decoder_ids.assign(input.rows.size(), {start});
+  if (input.decoder_ids.size() != input.rows.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(kDecoderIds, " has ", input.decoder_ids.size(),
+                                                   " rows, input_ids ", input.rows.size()));
+  }
+  for (size_t row = 0; row < input.rows.size(); ++row) {
+    EvalRow& target = input.rows[row];
+    if (!target.counted.empty()) {
+      return absl::InvalidArgumentError(
+          "rows with a mask of replies are for models without an encoder");
+    }
+    target.source = std::exchange(target.ids, std::move(input.decoder_ids[row]));
+  }
+  input.decoder_ids.clear();
+  input.rectangular = IsRectangular(input.rows);
+  return absl::OkStatus();
 }
 
 EvalInput CutIntoRows(const std::vector<int32_t>& ids, int64_t length, int64_t bos) {

@@ -38,6 +38,8 @@ TEST(EvalInput, RefusesWhatIsNotTokenRowsAndNamesTheKey) {
       {R"({"input_ids": [[1], [-1]]})", "input_ids[1]"},
       {R"({"input_ids": [[4294967296]]})", "input_ids[0]"},
       {R"({"rows": [{"ids": [1, 2], "reply": [1]}]})", "rows[0]"},
+      {R"({"input_ids": [[1]], "decoder_input_ids": [[-1]]})", "decoder_input_ids[0]"},
+      {R"({"input_ids": [[1]], "decoder_input_ids": 7})", "decoder_input_ids must be"},
       {R"({"rows": [{"ids": [1, 2]}]})", "\"reply\""},
   };
   for (const auto& [text, wanted] : cases) {
@@ -46,6 +48,24 @@ TEST(EvalInput, RefusesWhatIsNotTokenRowsAndNamesTheKey) {
     EXPECT_NE(input.status().message().find(wanted), std::string_view::npos) << input.status();
   }
   EXPECT_FALSE(ReadEvalInput("/nonexistent/input.json").ok());
+}
+
+TEST(EvalInput, SplitsWhatTheEncoderReadsFromWhatTheDecoderReads) {
+  auto input = ReadEvalInput(
+      WriteFile(R"({"input_ids": [[1, 2, 3], [4, 5, 6]], "decoder_input_ids": [[0, 7], [0, 8]]})"));
+  ASSERT_TRUE(input.ok()) << input.status();
+  ASSERT_TRUE(SplitSource(0, *input).ok());
+  EXPECT_EQ(input->rows[1].source, (std::vector<int32_t>{4, 5, 6}));
+  EXPECT_EQ(input->rows[1].ids, (std::vector<int32_t>{0, 8}));
+  EXPECT_TRUE(input->rectangular);
+
+  input = ReadEvalInput(WriteFile(R"({"input_ids": [[1, 2, 3], [4, 5]]})"));
+  ASSERT_TRUE(SplitSource(9, *input).ok());
+  EXPECT_EQ(input->rows[0].ids, (std::vector<int32_t>{9}));
+  EXPECT_FALSE(input->rectangular);
+
+  input = ReadEvalInput(WriteFile(R"({"input_ids": [[1], [2]], "decoder_input_ids": [[0]]})"));
+  EXPECT_FALSE(SplitSource(0, *input).ok());
 }
 
 TEST(EvalInput, CutsATextIntoRowsThatEachBeginWithBos) {

@@ -16,7 +16,7 @@ namespace {
 void PrintBanner(const ServeOptions& options, const model::ModelSpec& spec) {
   printf("switchyard %s: %s, %zu layers", kVersion, spec.family.c_str(), spec.layers.size());
   if (!spec.MoeLayers().empty()) {
-    const model::RouterSpec& router = *spec.layers[spec.MoeLayers().front()].ffn.router;
+    const model::RouterSpec& router = *spec.Block(spec.MoeLayers().front()).ffn.router;
     printf(", %lld experts top-%lld", static_cast<long long>(router.experts),
            static_cast<long long>(router.top_k));
   }

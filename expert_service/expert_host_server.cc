@@ -53,9 +53,9 @@ std::vector<ExpertId> ToIds(const google::protobuf::RepeatedPtrField<v1::LayerEx
 
 std::vector<uint32_t> ExpertsPerLayer(const model::ModelSpec& spec) {
   std::vector<uint32_t> experts;
-  for (const model::LayerSpec& layer : spec.layers) {
-    experts.push_back(
-        layer.ffn.router.has_value() ? static_cast<uint32_t>(layer.ffn.router->experts) : 0);
+  for (int64_t layer = 0; layer < spec.Blocks(); ++layer) {
+    const auto& router = spec.Block(layer).ffn.router;
+    experts.push_back(router ? static_cast<uint32_t>(router->experts) : 0);
   }
   return experts;
 }
@@ -63,7 +63,7 @@ std::vector<uint32_t> ExpertsPerLayer(const model::ModelSpec& spec) {
 uint64_t BytesPerExpert(const model::ModelSpec& spec, kernels::NumericsClass numerics) {
   const std::vector<int64_t> layers = spec.MoeLayers();
   if (layers.empty()) return 0;
-  const model::FfnSpec& ffn = spec.layers[layers.front()].ffn;
+  const model::FfnSpec& ffn = spec.Block(layers.front()).ffn;
   const uint64_t matrices = ffn.gated ? 3 : 2;
   return matrices * spec.hidden * ffn.intermediate * SizeOf(WireType(numerics));
 }

@@ -25,10 +25,29 @@ void AttentionBlock::Run(MicroBatch& batch, const Layer& layer) {
   } else {
     RunHeads(batch, layer);
   }
-  if (layer.spec.output_bias) {
-    kernels::AddBias({batch.projected(), spec_.hidden, batch.rows(), spec_.hidden},
-                     layer.weights.output_bias.data(), pool_);
-  }
+}
+
+void AttentionBlock::RunCross(MicroBatch& batch, const Layer& layer) {
+  const int64_t stride = layer.spec.heads * layer.spec.head_dim;
+  Project(batch, {layer.weights.q, layer.weights.q_bias}, batch.qkv(), stride);
+  Attend(batch, layer,
+         {.sequences = batch.source_sequences(), .q = batch.qkv(), .q_stride = stride});
+  ProjectOutput(batch, layer, batch.attended());
+}
+
+void AttentionBlock::StoreSource(MicroBatch& batch, const Layer& layer) {
+  const int64_t k_width = layer.spec.kv_heads * layer.spec.head_dim;
+  const int64_t stride = k_width + layer.spec.kv_heads * layer.spec.value_dim;
+  float* const k = batch.qkv();
+  Project(batch, {layer.weights.k, layer.weights.k_bias}, k, stride);
+  Project(batch, {layer.weights.v, layer.weights.v_bias}, k + k_width, stride);
+  kernels::StoreKv({.layout = layer.layout,
+                    .cache = layer.cache,
+                    .sequences = batch.sequences(),
+                    .k = k,
+                    .v = k + k_width,
+                    .row_stride = stride},
+                   pool_);
 }
 
 void AttentionBlock::RunHeads(MicroBatch& batch, const Layer& layer) {
@@ -43,9 +62,25 @@ void AttentionBlock::RunHeads(MicroBatch& batch, const Layer& layer) {
                     .v = batch.qkv() + q_width + k_width,
                     .row_stride = stride},
                    pool_);
-  Attend(batch, layer, batch.qkv(), stride);
+  Attend(batch, layer, {.sequences = batch.sequences(), .q = batch.qkv(), .q_stride = stride});
+  ProjectOutput(batch, layer, batch.attended());
+}
+
+void AttentionBlock::Project(MicroBatch& batch, const Projection& projection, float* y,
+                             int64_t y_stride) {
+  const kernels::PackedMatrix& w = projection.weights;
+  Multiply(batch.wire_normed(), spec_.hidden, batch.rows(), w, y, y_stride);
+  if (projection.bias.empty()) return;
+  kernels::AddBias({y, y_stride, batch.rows(), w.n()}, projection.bias.data(), pool_);
+}
+
+// `attended`: [rows][heads * value_dim] in the wire type.
+void AttentionBlock::ProjectOutput(MicroBatch& batch, const Layer& layer, const void* attended) {
   const kernels::PackedMatrix& output = layer.weights.output;
-  Multiply(batch.attended(), output.k(), batch.rows(), output, batch.projected(), spec_.hidden);
+  Multiply(attended, output.k(), batch.rows(), output, batch.projected(), spec_.hidden);
+  if (!layer.spec.output_bias) return;
+  kernels::AddBias({batch.projected(), spec_.hidden, batch.rows(), spec_.hidden},
+                   layer.weights.output_bias.data(), pool_);
 }
 
 // q, k and v of all rows, ready for the cache, side by side in batch.qkv().
@@ -56,15 +91,10 @@ void AttentionBlock::ProjectHeads(MicroBatch& batch, const Layer& layer) {
   const int64_t k_width = spec.kv_heads * spec.head_dim;
   const int64_t stride = QkvWidth(spec);
   const int64_t rows = batch.rows();
-  const auto project = [&](const kernels::PackedMatrix& w, const std::vector<float>& bias,
-                           float* y) {
-    Multiply(batch.wire_normed(), spec_.hidden, rows, w, y, stride);
-    if (!bias.empty()) kernels::AddBias({y, stride, rows, w.n()}, bias.data(), pool_);
-  };
   float* const q = batch.qkv();
-  project(weights.q, weights.q_bias, q);
-  project(weights.k, weights.k_bias, q + q_width);
-  project(weights.v, weights.v_bias, q + q_width + k_width);
+  Project(batch, {weights.q, weights.q_bias}, q, stride);
+  Project(batch, {weights.k, weights.k_bias}, q + q_width, stride);
+  Project(batch, {weights.v, weights.v_bias}, q + q_width + k_width, stride);
   NormalizeHeads(batch, layer);
   if (spec.clip_qkv > 0) {
     kernels::Clamp({q, stride, rows, stride}, static_cast<float>(spec.clip_qkv), pool_);
@@ -103,11 +133,11 @@ void AttentionBlock::RunLatent(MicroBatch& batch, const Layer& layer) {
                     .k = batch.qkv() + layer.spec.heads * layer.spec.head_dim,
                     .row_stride = QkvWidth(layer.spec)},
                    pool_);
-  Attend(batch, layer, AbsorbQueries(batch, layer),
-         layer.spec.heads * layer.spec.mla.cache_width());
-  const kernels::PackedMatrix& output = layer.weights.output;
-  Multiply(ExpandValues(batch, layer), output.k(), batch.rows(), output, batch.projected(),
-           spec_.hidden);
+  Attend(batch, layer,
+         {.sequences = batch.sequences(),
+          .q = AbsorbQueries(batch, layer),
+          .q_stride = layer.spec.heads * layer.spec.mla.cache_width()});
+  ProjectOutput(batch, layer, ExpandValues(batch, layer));
 }
 
 // A row of batch.qkv(): the heads' queries, then the normed latent, then the rotated rope key.
@@ -187,16 +217,16 @@ const void* AttentionBlock::ExpandValues(MicroBatch& batch, const Layer& layer) 
   return AsWire(values_.As<float>(), batch.rows() * width);
 }
 
-void AttentionBlock::Attend(MicroBatch& batch, const Layer& layer, const float* q,
-                            int64_t q_stride) {
+void AttentionBlock::Attend(MicroBatch& batch, const Layer& layer, const Queries& queries) {
   kernels::Attention({.layout = layer.layout,
                       .cache = layer.cache,
-                      .sequences = batch.sequences(),
-                      .q = q,
-                      .q_stride = q_stride,
+                      .sequences = queries.sequences,
+                      .q = queries.q,
+                      .q_stride = queries.q_stride,
                       .heads = layer.spec.heads,
                       .scale = static_cast<float>(layer.spec.scale),
                       .window = layer.spec.sliding_window,
+                      .relative_bias = layer.relative_bias,
                       .sinks = layer.spec.sinks ? layer.weights.sinks.data() : nullptr,
                       .output = batch.attended(),
                       .output_type = wire_},

@@ -6,8 +6,11 @@
 // latents only and a row's bits do not depend on how it was computed.
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/relative_bias.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
@@ -30,12 +33,26 @@ class AttentionBlock {
     const model::AttentionWeights& weights;
     const kernels::KvLayout& layout;
     void* cache;
+    kernels::RelativeBiasTable relative_bias = {};
   };
 
   // From batch.wire_normed() to batch.projected(); the rows' keys and values are stored.
   void Run(MicroBatch& batch, const Layer& layer);
 
+  // Attention to the encoder's output, whose keys and values StoreSource has stored: from
+  // batch.wire_normed() to batch.projected().
+  void RunCross(MicroBatch& batch, const Layer& layer);
+
+  // Keys and values of a batch of the encoder, whose output is in batch.wire_normed().
+  void StoreSource(MicroBatch& batch, const Layer& layer);
+
  private:
+  struct Projection {
+    const kernels::PackedMatrix& weights;
+    const std::vector<float>& bias;
+  };
+  void Project(MicroBatch& batch, const Projection& projection, float* y, int64_t y_stride);
+  void ProjectOutput(MicroBatch& batch, const Layer& layer, const void* attended);
   void RunHeads(MicroBatch& batch, const Layer& layer);
   void RunLatent(MicroBatch& batch, const Layer& layer);
   void ProjectHeads(MicroBatch& batch, const Layer& layer);
@@ -43,7 +60,12 @@ class AttentionBlock {
   void ProjectLatent(MicroBatch& batch, const Layer& layer);
   const float* AbsorbQueries(MicroBatch& batch, const Layer& layer);
   const void* ExpandValues(MicroBatch& batch, const Layer& layer);
-  void Attend(MicroBatch& batch, const Layer& layer, const float* q, int64_t q_stride);
+  struct Queries {
+    std::span<const kernels::AttentionSequence> sequences;
+    const float* q;
+    int64_t q_stride;
+  };
+  void Attend(MicroBatch& batch, const Layer& layer, const Queries& queries);
   void Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads, int64_t head_dim);
   const void* AsWire(const float* x, int64_t elements);
   void Multiply(const void* x, int64_t x_stride, int64_t rows, const kernels::PackedMatrix& w,

@@ -9,6 +9,9 @@
 #include "absl/strings/str_format.h"
 #include "router_service/evaluation.h"
 #include "router_service/generation.h"
+#include "router_service/planned_chunk.h"
+#include "router_service/sequence.h"
+#include "router_service/whole_rows.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
 
@@ -27,9 +30,15 @@ constexpr Duration kIdleWait = std::chrono::milliseconds(500);
 // Deadlines are looked at no more often than this.
 constexpr Duration kExpiryInterval = std::chrono::milliseconds(5);
 
-RequestLimits LimitsOf(const model::ModelSpec& spec, int64_t kv_pages) {
+RequestLimits LimitsOf(const Pipeline& pipeline, int64_t kv_pages) {
+  const model::ModelSpec& spec = pipeline.spec();
+  const WholeRows whole = WholeRowsOf(spec);
+  // A source begins on a page of its own, and the decoder with a token of its own.
+  const int64_t pages = whole.sources ? std::max<int64_t>(0, kv_pages - 2) : kv_pages;
   return {.vocabulary = spec.vocabulary,
-          .max_positions = std::min(spec.max_positions, kv_pages * kPagePositions)};
+          .max_positions = std::min(spec.max_positions, pages * kPagePositions),
+          .max_whole = pipeline.max_rows(),
+          .whole = whole};
 }
 
 }  // namespace
@@ -63,12 +72,11 @@ Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernel
       pool_(pool),
       dispatcher_(dispatcher),
       pipeline_(std::move(pipeline)),
-      limits_(LimitsOf(pipeline_->spec(), options.kv_pages)),
+      limits_(LimitsOf(*pipeline_, options.kv_pages)),
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
       samplers_(pool.threads()),
-      logits_(std::min(kLogitsRows, options.scheduler.max_batch_rows) * limits_.vocabulary *
-              sizeof(float)) {
+      logits_(std::min(kLogitsRows, pipeline_->max_rows()) * limits_.vocabulary * sizeof(float)) {
   status_.kv_pages_total = options.kv_pages;
   logged_at_ = options_.clock->Now();
   thread_ = std::thread([this] { Run(); });
@@ -87,10 +95,20 @@ Engine::~Engine() {
 absl::StatusOr<uint64_t> Engine::Generate(GenerateParameters parameters,
                                           std::shared_ptr<GenerationSink> sink) {
   RETURN_IF_ERROR(Validate(parameters, limits_));
-  const int64_t length = std::ssize(parameters.prompt) + parameters.max_tokens;
-  auto task = std::make_unique<Generation>(std::move(parameters), pipeline_->spec().eos_tokens,
-                                           std::move(sink));
-  task->sequence.rope = pipeline_->ropes().Of(length);
+  const model::ModelSpec& spec = pipeline_->spec();
+  std::vector<int32_t> source;
+  if (limits_.whole.sources) {
+    source = std::exchange(parameters.prompt, {static_cast<int32_t>(spec.decoder_start_token)});
+  }
+  const int64_t prompt = std::ssize(parameters.prompt);
+  const SequenceRope rope = pipeline_->ropes().Of(prompt + parameters.max_tokens);
+  auto task = std::make_unique<Generation>(std::move(parameters), spec.eos_tokens, std::move(sink));
+  Sequence& sequence = task->sequence;
+  sequence.source = std::move(source);
+  sequence.rope = rope;
+  if (limits_.whole.prompts) sequence.whole_rows = prompt;
+  // What a cached page holds was computed from its tokens alone.
+  sequence.share_prefix &= !limits_.whole.prompts && !limits_.whole.sources;
   return Submit(std::move(task));
 }
 
@@ -99,7 +117,10 @@ absl::StatusOr<uint64_t> Engine::Evaluate(EvaluateParameters parameters,
   RETURN_IF_ERROR(Validate(parameters, limits_));
   auto task =
       std::make_unique<Evaluation>(std::move(parameters), pipeline_->spec(), std::move(sink));
-  task->sequence.rope = pipeline_->ropes().Of(std::ssize(task->sequence.tokens));
+  Sequence& sequence = task->sequence;
+  sequence.rope = pipeline_->ropes().Of(std::ssize(sequence.tokens));
+  sequence.full_pass = limits_.whole.evaluations;
+  if (sequence.full_pass) sequence.whole_rows = std::ssize(sequence.tokens);
   return Submit(std::move(task));
 }
 
@@ -229,11 +250,7 @@ bool Engine::StartBatch(uint32_t index) {
   flight.started = options_.clock->Now();
   flight.chunks.clear();
   for (const PlannedChunk& chunk : flight.plan.chunks) {
-    flight.chunks.push_back({.tokens = chunk.sequence->tokens.data() + chunk.first_position,
-                             .first_position = chunk.first_position,
-                             .rows = chunk.rows,
-                             .pages = chunk.sequence->pages.data(),
-                             .rope = chunk.sequence->rope.table.get()});
+    flight.chunks.push_back(ChunkOf(chunk, flight.plan.encoder));
   }
   pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, options_.expert_timeout);
   if (pipeline_->Start(index) == BatchProgress::kDone) FinishBatch(index);
@@ -296,7 +313,7 @@ void Engine::FailBatch(uint32_t index, const absl::Status& status) {
 void Engine::FinishBatch(uint32_t index) {
   Flight& flight = flights_[index];
   flight.busy = false;
-  TakeLogits(index);
+  if (!flight.plan.encoder) TakeLogits(index);
   int64_t first_row = 0;
   for (const PlannedChunk& chunk : flight.plan.chunks) {
     FinishChunk(index, chunk, first_row);
@@ -359,6 +376,15 @@ void Engine::FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t firs
   if (task.ended) return Leave(chunk);
   scheduler_.Complete(chunk);
   task.stalled_since.reset();
+  if (flights_[index].plan.encoder) {
+    task.EndEncoder(pipeline_->batch(index), first_row, chunk.rows);
+  } else {
+    EndChunk(index, chunk, first_row);
+  }
+}
+
+void Engine::EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row) {
+  Task& task = TaskOf(chunk);
   const ChunkOutcome outcome = task.EndChunk(pipeline_->batch(index), first_row, chunk.rows);
   prompt_tokens_ += outcome.prompt_tokens;
   generated_tokens_ += outcome.generated_tokens;

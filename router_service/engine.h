@@ -93,7 +93,7 @@ class Engine {
     bool busy = false;
     BatchPlan plan;
     TimePoint started{};
-    std::vector<SequenceChunk> chunks;
+    std::vector<SequenceChunk> chunks;  // of the plan, as the pipeline takes them
   };
   struct WantedRow {
     Task* task;
@@ -120,6 +120,7 @@ class Engine {
   void TakeLogits(uint32_t index);
   void TakeLogitsBlock(uint32_t index);
   void FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
+  void EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
   bool RowsFailed(uint32_t index, int64_t first_row, int64_t rows);
   Task& TaskOf(const PlannedChunk& chunk) { return *tasks_.at(chunk.sequence->id); }
   void Fail(Task& task, const absl::Status& status);

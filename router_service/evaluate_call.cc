@@ -76,8 +76,10 @@ void EvaluateCall::StartRows() {
 // With the lock held: the engine calls no sink from inside Evaluate.
 absl::Status EvaluateCall::StartRow(int row) {
   const auto& ids = request_.rows(row).ids();
+  const auto& source = request_.rows(row).source_ids();
   const absl::StatusOr<uint64_t> id =
       engine_.Evaluate({.tokens = {ids.begin(), ids.end()},
+                        .source = {source.begin(), source.end()},
                         .logits = request_.logits(),
                         .routing = request_.routing(),
                         .token_nll = request_.token_nll(),

@@ -13,6 +13,7 @@ Evaluation::Evaluation(EvaluateParameters parameters, const model::ModelSpec& sp
                        std::shared_ptr<EvaluationSink> sink)
     : parameters_(std::move(parameters)), spec_(spec), sink_(std::move(sink)) {
   sequence.tokens = parameters_.tokens;
+  sequence.source = parameters_.source;
   sequence.share_prefix = false;  // every row is wanted
   deadline = parameters_.deadline;
 }
@@ -38,6 +39,27 @@ absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> log
   return absl::OkStatus();
 }
 
+void Evaluation::AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows) {
+  const int64_t decoder_layers = std::ssize(spec_.layers);
+  for (const int64_t layer : spec_.MoeLayers()) {
+    if ((layer >= decoder_layers) != batch.encoder()) continue;
+    const int64_t k = spec_.Block(layer).ffn.router->top_k;
+    const int32_t* const ids = batch.chosen_ids(layer) + first_row * k;
+    const float* const weights = batch.expert_weights(layer) + first_row * k;
+    piece_.routing.push_back(
+        {.layer = layer, .ids = {ids, ids + rows * k}, .weights = {weights, weights + rows * k}});
+  }
+}
+
+void Evaluation::EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) {
+  // Computed again after a preemption.
+  if (std::exchange(encoder_delivered_, true) || !parameters_.routing) return;
+  AddRouting(batch, first_row, rows);
+  piece_.encoder = true;
+  piece_.positions = rows;
+  sink_->Piece(std::exchange(piece_, {}));
+}
+
 ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) {
   const int64_t skipped = std::max<int64_t>(0, delivered_ - (sequence.computed - rows));
   first_row += skipped;
@@ -47,16 +69,7 @@ ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t 
     piece_.first_position = delivered_;
     piece_.positions = rows;
     piece_.last = last;
-    if (parameters_.routing) {
-      for (const int64_t layer : spec_.MoeLayers()) {
-        const int64_t k = spec_.layers[layer].ffn.router->top_k;
-        const int32_t* const ids = batch.expert_ids(layer) + first_row * k;
-        const float* const weights = batch.expert_weights(layer) + first_row * k;
-        piece_.routing.push_back({.layer = layer,
-                                  .ids = {ids, ids + rows * k},
-                                  .weights = {weights, weights + rows * k}});
-      }
-    }
+    if (parameters_.routing) AddRouting(batch, first_row, rows);
     delivered_ += rows;
     sink_->Piece(std::exchange(piece_, {}));
   }

@@ -21,6 +21,7 @@ class Evaluation : public Task {
   bool WantsLogits(int64_t position) const override;
   absl::Status TakeLogits(int64_t position, std::span<const float> logits,
                           Sampler& sampler) override;
+  void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
 
@@ -28,8 +29,11 @@ class Evaluation : public Task {
   const EvaluateParameters parameters_;
   const model::ModelSpec& spec_;
   const std::shared_ptr<EvaluationSink> sink_;
+  void AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows);
+
   EvaluationPiece piece_;  // of the chunk being computed
   int64_t delivered_ = 0;  // positions
+  bool encoder_delivered_ = false;
 };
 
 }  // namespace switchyard::router

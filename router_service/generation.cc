@@ -91,7 +91,8 @@ ChunkOutcome Generation::EndChunk(MicroBatch&, int64_t, int64_t) {
   ChunkOutcome outcome;
   if (!updated_) {
     updated_ = true;
-    outcome.prompt_tokens = prompt_tokens();
+    // To whom it is a prompt: the decoder's own is the start token alone.
+    outcome.prompt_tokens = sequence.source.empty() ? prompt_tokens() : std::ssize(sequence.source);
     update.cached_tokens = std::min(sequence.cached_tokens, prompt_tokens());
     if (parameters_.prompt_logprobs >= 0) {
       update.prompt_logprobs.emplace_back();  // nothing predicts the first token

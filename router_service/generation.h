@@ -20,6 +20,7 @@ class Generation : public Task {
   bool WantsLogits(int64_t position) const override;
   absl::Status TakeLogits(int64_t position, std::span<const float> logits,
                           Sampler& sampler) override;
+  void EndEncoder(MicroBatch&, int64_t, int64_t) override {}
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
 

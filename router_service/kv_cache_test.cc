@@ -199,5 +199,12 @@ TEST(KvCacheTest, AgreesWithAModelUnderRandomUse) {
   }
 }
 
+TEST(BlockChainTest, VariantsHaveChainsOfTheirOwn) {
+  const BlockHash root{1, 2};
+  EXPECT_EQ(VariantRoot(root, 0), root);
+  EXPECT_FALSE(VariantRoot(root, 1) == root);
+  EXPECT_FALSE(VariantRoot(root, 1) == VariantRoot(root, 2));
+}
+
 }  // namespace
 }  // namespace switchyard::router

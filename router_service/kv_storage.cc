@@ -9,7 +9,7 @@ KvStorage::KvStorage(const model::ModelSpec& spec, int64_t first_layer, int64_t 
     : pages_(pages), memory_(pages * model::KvPageBytes(spec, first_layer, last_layer, numerics)) {
   int64_t offset = 0;
   for (int64_t layer = first_layer; layer < last_layer; ++layer) {
-    layouts_.push_back(model::KvLayoutOf(spec.layers[layer].attention, numerics));
+    layouts_.push_back(model::KvLayoutOf(spec.Block(layer).attention, numerics));
     offsets_.push_back(offset);
     offset += pages * layouts_.back().page_bytes();
   }

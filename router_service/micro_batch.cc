@@ -22,7 +22,8 @@ MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass nume
                        uint32_t index, int64_t max_rows)
     : index_(index), max_rows_(max_rows), failed_(max_rows), router_failed_(max_rows) {
   int64_t qkv_width = 0, attended_width = 0, experts = 0, routing_size = 0;
-  for (const model::LayerSpec& layer : spec.layers) {
+  for (int64_t index = 0; index < spec.Blocks(); ++index) {
+    const model::LayerSpec& layer = spec.Block(index);
     const model::AttentionSpec& attention = layer.attention;
     attended_width = std::max(attended_width, AttendedWidth(attention));
     qkv_width = std::max(qkv_width, QkvWidth(attention));
@@ -36,7 +37,11 @@ MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass nume
   positions_.reserve(max_rows);
   sequences_.reserve(max_rows);
   rope_runs_.reserve(max_rows);
+  routing_runs_.reserve(max_rows);
+  capacity_ranges_.reserve(max_rows);
+  sources_.reserve(max_rows);
   expert_ids_.resize(routing_size);
+  chosen_ids_.resize(routing_size);
   expert_weights_.resize(routing_size);
   const int64_t wire = kernels::SizeOf(kernels::WireType(numerics));
   hidden_ = kernels::Buffer(max_rows * spec.hidden * sizeof(float));
@@ -54,23 +59,59 @@ void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase 
   positions_.clear();
   sequences_.clear();
   rope_runs_.clear();
+  routing_runs_.clear();
+  capacity_ranges_.clear();
+  sources_.clear();
+  encoder_ = chunks.front().encoder;
   for (const SequenceChunk& chunk : chunks) {
-    if (rope_runs_.empty() || rope_runs_.back().table != chunk.rope) {
-      rope_runs_.push_back({.table = chunk.rope, .first_row = std::ssize(tokens_)});
-    }
-    rope_runs_.back().rows += chunk.rows;
+    AddRopeRun(chunk, std::ssize(tokens_));
+    AddRoutingRun(chunk, std::ssize(tokens_));
     tokens_.insert(tokens_.end(), chunk.tokens, chunk.tokens + chunk.rows);
     for (int64_t row = 0; row < chunk.rows; ++row) {
       positions_.push_back(chunk.first_position + row);
     }
-    sequences_.push_back(
-        {.pages = chunk.pages, .first_position = chunk.first_position, .rows = chunk.rows});
+    sequences_.push_back({.pages = chunk.pages,
+                          .first_position = chunk.first_position,
+                          .rows = chunk.rows,
+                          .keys = chunk.encoder ? chunk.rows : 0});
+    if (chunk.source_pages != nullptr) {
+      sources_.push_back({.pages = chunk.source_pages,
+                          .first_position = chunk.first_position,
+                          .rows = chunk.rows,
+                          .keys = chunk.source_rows});
+    }
   }
   rows_ = static_cast<int64_t>(tokens_.size());
   CHECK(rows_ > 0 && rows_ <= max_rows_) << rows_ << " rows in a micro-batch of " << max_rows_;
   std::fill_n(failed_.begin(), rows_, uint8_t{0});
   phase_ = phase;
   expert_timeout_ = expert_timeout;
+}
+
+void MicroBatch::AddRopeRun(const SequenceChunk& chunk, int64_t first_row) {
+  if (rope_runs_.empty() || rope_runs_.back().table != chunk.rope) {
+    rope_runs_.push_back({.table = chunk.rope, .first_row = first_row});
+  }
+  rope_runs_.back().rows += chunk.rows;
+}
+
+void MicroBatch::AddRoutingRun(const SequenceChunk& chunk, int64_t first_row) {
+  if (routing_runs_.empty() || routing_runs_.back().full_pass != chunk.full_pass) {
+    const auto* const ranges = capacity_ranges_.data() + capacity_ranges_.size();
+    routing_runs_.push_back(
+        {.full_pass = chunk.full_pass, .first_row = first_row, .ranges = {ranges, 0}});
+  }
+  RoutingRun& run = routing_runs_.back();
+  const auto* const ranges = run.ranges.data();
+  int64_t row = run.rows;
+  run.rows += chunk.rows;
+  if (chunk.counted_together > 0) {
+    capacity_ranges_.push_back({row, row + chunk.counted_together});
+    row += chunk.counted_together;
+  }
+  for (; row < run.rows; ++row) capacity_ranges_.push_back({row, row + 1});
+  // Their place does not move: the vector has room for every row.
+  run.ranges = {ranges, capacity_ranges_.data() + capacity_ranges_.size()};
 }
 
 }  // namespace switchyard::router

@@ -11,6 +11,7 @@
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
 #include "kernels/rope/rope.h"
+#include "kernels/router/router.h"
 #include "services/base/clock.h"
 #include "services/model/model_spec.h"
 #include "services/transport/frame.h"
@@ -21,13 +22,21 @@ namespace switchyard::router {
 int64_t QkvWidth(const model::AttentionSpec& spec);
 int64_t AttendedWidth(const model::AttentionSpec& spec);
 
-// Consecutive positions of one sequence.
+// Consecutive positions of one sequence, or with `encoder` all of its source.
 struct SequenceChunk {
   const int32_t* tokens = nullptr;  // ids of the rows, each in the vocabulary
   int64_t first_position = 0;
   int64_t rows = 0;
   const int32_t* pages = nullptr;  // the sequence's page table, up to first_position + rows
   const kernels::RopeTable* rope = nullptr;  // null: the model's only one
+  // How experts with a capacity count: as in a full pass or as in generation, and how many leading
+  // rows together. Every other row counts alone.
+  bool full_pass = false;
+  int64_t counted_together = 0;
+  bool encoder = false;  // every row sees all rows; the pages are the source's
+  // What cross attention sees, in a decoder after an encoder.
+  const int32_t* source_pages = nullptr;
+  int64_t source_rows = 0;
 };
 
 // Consecutive rows that rotate with one table.
@@ -37,6 +46,15 @@ struct RopeRun {
   int64_t rows = 0;
 };
 
+// Consecutive rows that one convention of a router decides. The ranges share a capacity each, count
+// from first_row and cover all rows.
+struct RoutingRun {
+  bool full_pass = false;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  std::span<const kernels::RowRange> ranges;
+};
+
 // Rows stand in the order of the chunks. Sized once for `max_rows`; nothing is allocated later.
 // Used by one thread; the stages of a pipeline fill it in turn.
 class MicroBatch {
@@ -44,8 +62,9 @@ class MicroBatch {
   MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics, uint32_t index,
              int64_t max_rows);
 
-  // Takes up new work, at most max_rows rows. The chunks' pointers must stay valid until it is
-  // done. `expert_timeout`: how long the experts of each layer may stay away.
+  // Takes up new work, at most max_rows rows; chunks are all of the encoder or none is. The chunks'
+  // pointers must stay valid until it is done. `expert_timeout`: how long the experts of each layer
+  // may stay away.
   void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase,
               Duration expert_timeout);
 
@@ -57,7 +76,11 @@ class MicroBatch {
   std::span<const int32_t> tokens() const { return tokens_; }
   std::span<const int64_t> positions() const { return positions_; }
   std::span<const kernels::AttentionSequence> sequences() const { return sequences_; }
-  std::span<const RopeRun> rope_runs() const { return rope_runs_; }  // cover all rows
+  std::span<const RopeRun> rope_runs() const { return rope_runs_; }           // cover all rows
+  std::span<const RoutingRun> routing_runs() const { return routing_runs_; }  // likewise
+  bool encoder() const { return encoder_; }
+  // Of cross attention, with the rows of sequences().
+  std::span<const kernels::AttentionSequence> source_sequences() const { return sources_; }
 
   // A row fails when a layer's router has no answer for it (its logits are not numbers) or one of
   // its experts none (its output is not finite). What it computes from there on is meaningless;
@@ -66,8 +89,10 @@ class MicroBatch {
   void MarkFailed(int64_t row) { failed_[row] = 1; }
 
   // Experts chosen in a MoE layer and their weights, [rows][top_k], best first. Kept for all layers
-  // until the next Assign.
+  // until the next Assign. `layer`: an index of ModelSpec::Block.
   int32_t* expert_ids(int64_t layer) { return expert_ids_.data() + routing_offset_[layer]; }
+  // Before a capacity dropped some (whose id and weight above are -1 and 0).
+  int32_t* chosen_ids(int64_t layer) { return chosen_ids_.data() + routing_offset_[layer]; }
   float* expert_weights(int64_t layer) { return expert_weights_.data() + routing_offset_[layer]; }
 
   // Workspaces, [rows][...] dense; "wire" means the class's wire type.
@@ -84,6 +109,9 @@ class MicroBatch {
   int64_t layer = 0;
 
  private:
+  void AddRopeRun(const SequenceChunk& chunk, int64_t first_row);
+  void AddRoutingRun(const SequenceChunk& chunk, int64_t first_row);
+
   uint32_t index_;
   int64_t max_rows_;
   int64_t rows_ = 0;
@@ -93,10 +121,15 @@ class MicroBatch {
   std::vector<int64_t> positions_;
   std::vector<kernels::AttentionSequence> sequences_;
   std::vector<RopeRun> rope_runs_;
+  std::vector<RoutingRun> routing_runs_;
+  std::vector<kernels::RowRange> capacity_ranges_;
+  std::vector<kernels::AttentionSequence> sources_;
+  bool encoder_ = false;
   std::vector<uint8_t> failed_;
   std::vector<uint8_t> router_failed_;
   std::vector<int64_t> routing_offset_;  // per layer
   std::vector<int32_t> expert_ids_;
+  std::vector<int32_t> chosen_ids_;
   std::vector<float> expert_weights_;
   kernels::Buffer hidden_, normed_, wire_normed_, qkv_, attended_, projected_, router_logits_;
 };

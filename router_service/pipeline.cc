@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "router_service/whole_rows.h"
 #include "services/base/status_macros.h"
 
 namespace switchyard::router {
@@ -24,23 +25,46 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
   }
   ASSIGN_OR_RETURN(SequenceRopes ropes, SequenceRopes::Create(spec.rope));
   std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(ropes), dispatcher));
+  const auto executor = [&](model::StageWeights weights) {
+    return std::make_unique<StageExecutor>(std::move(weights), pipeline->spec_,
+                                           pipeline->ropes_.Default(), options.numerics,
+                                           options.kv_pages, pool, dispatcher);
+  };
   for (int64_t stage = 0; stage < options.stages; ++stage) {
     ASSIGN_OR_RETURN(
         model::StageWeights weights,
         model::LoadStage(checkpoint, stage * layers / options.stages,
                          (stage + 1) * layers / options.stages, options.numerics, pool, progress));
-    pipeline->stages_.push_back(std::make_unique<StageExecutor>(
-        std::move(weights), pipeline->spec_, pipeline->ropes_.Default(), options.numerics,
-        options.kv_pages, pool, dispatcher));
+    pipeline->stages_.push_back(executor(std::move(weights)));
   }
+  if (!spec.encoder_layers.empty()) {
+    ASSIGN_OR_RETURN(model::EncoderWeights weights,
+                     model::LoadEncoder(checkpoint, options.numerics, pool, progress));
+    pipeline->encoder_ = executor({.first_layer = layers,
+                                   .layers = std::move(weights.layers),
+                                   .final_norm = std::move(weights.final_norm),
+                                   .final_norm_bias = std::move(weights.final_norm_bias)});
+  }
+  const int64_t max_rows = MicroBatchRows(spec, options.max_rows);
   for (uint32_t index = 0; index < ExpertDispatcher::kMicroBatches; ++index) {
     pipeline->batches_[index] =
-        std::make_unique<MicroBatch>(pipeline->spec_, options.numerics, index, options.max_rows);
+        std::make_unique<MicroBatch>(pipeline->spec_, options.numerics, index, max_rows);
   }
   return pipeline;
 }
 
-BatchProgress Pipeline::Start(uint32_t index) { return EnterFrom(index, 0); }
+BatchProgress Pipeline::Start(uint32_t index) {
+  stages_.front()->Embed(batch(index));
+  if (!batch(index).encoder()) return EnterFrom(index, 0);
+  return AfterEncoder(index, encoder_->Enter(batch(index)));
+}
+
+BatchProgress Pipeline::AfterEncoder(uint32_t index, StageProgress progress) {
+  if (progress == StageProgress::kExpertsAway) return BatchProgress::kMoved;
+  encoder_->EndEncoder(batch(index));
+  for (const auto& stage : stages_) stage->StoreSource(batch(index));
+  return BatchProgress::kDone;
+}
 
 BatchProgress Pipeline::EnterFrom(uint32_t index, size_t stage) {
   for (; stage < stages_.size(); ++stage) {
@@ -56,6 +80,7 @@ absl::StatusOr<BatchProgress> Pipeline::Advance(uint32_t index) {
   absl::Status status;
   if (!dispatcher_.Finished(index, &status)) return BatchProgress::kWaiting;
   RETURN_IF_ERROR(status);
+  if (batch(index).encoder()) return AfterEncoder(index, encoder_->Resume(batch(index)));
   const size_t stage = at_stage_[index];
   if (stages_[stage]->Resume(batch(index)) == StageProgress::kExpertsAway) {
     return BatchProgress::kMoved;

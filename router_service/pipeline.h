@@ -1,7 +1,9 @@
 #pragma once
 
 // All stages of a model in one process: takes micro-batches through them one after the other. The
-// residual stream passes from stage to stage in fp32, so the number of stages changes no bit.
+// residual stream passes from stage to stage in fp32, so the number of stages changes no bit. A
+// micro-batch of an encoder goes through the encoder instead, and ends with what the cross
+// attention of every stage sees stored in its pages.
 
 #include <array>
 #include <cstdint>
@@ -31,7 +33,7 @@ struct PipelineOptions {
   kernels::NumericsClass numerics = kernels::NumericsClass::kFp32;
   int64_t stages = 1;      // layers are cut into this many even ranges
   int64_t kv_pages = 0;    // in every stage
-  int64_t max_rows = 256;  // of a micro-batch
+  int64_t max_rows = 256;  // of a micro-batch, but for rows that cannot be cut (whole_rows.h)
 };
 
 // Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
@@ -60,17 +62,20 @@ class Pipeline {
 
   const model::ModelSpec& spec() const { return spec_; }
   const SequenceRopes& ropes() const { return ropes_; }
+  int64_t max_rows() const { return batches_[0]->max_rows(); }
   int64_t stages() const { return static_cast<int64_t>(stages_.size()); }
   StageExecutor& stage(int64_t index) { return *stages_[index]; }
 
  private:
   Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, ExpertDispatcher& dispatcher);
   BatchProgress EnterFrom(uint32_t index, size_t stage);
+  BatchProgress AfterEncoder(uint32_t index, StageProgress progress);
 
   const model::ModelSpec spec_;
   const SequenceRopes ropes_;
   ExpertDispatcher& dispatcher_;
   std::vector<std::unique_ptr<StageExecutor>> stages_;
+  std::unique_ptr<StageExecutor> encoder_;  // where the model has one
   std::array<std::unique_ptr<MicroBatch>, ExpertDispatcher::kMicroBatches> batches_;
   std::array<size_t, ExpertDispatcher::kMicroBatches> at_stage_{};
 };

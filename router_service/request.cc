@@ -30,6 +30,15 @@ absl::Status CheckTokens(const std::string& field, std::span<const int32_t> toke
   return absl::OkStatus();
 }
 
+// Of rows that the model must see together.
+absl::Status CheckWhole(const std::string& field, int64_t rows, const RequestLimits& limits) {
+  if (rows <= limits.max_whole) return absl::OkStatus();
+  return Invalid(field, "has ", rows,
+                 " tokens, which this model must compute in one piece; the "
+                 "router worker has room for ",
+                 limits.max_whole, ", or more with a larger --prefill-chunk");
+}
+
 absl::Status CheckLogprobs(const std::string& field, int32_t value) {
   if (value >= -1 && value <= kMaxLogprobs) return absl::OkStatus();
   return Invalid(field, value, " is not between -1 (none) and ", kMaxLogprobs);
@@ -107,6 +116,12 @@ absl::Status CheckLengths(const GenerateParameters& parameters, const RequestLim
 absl::Status Validate(const GenerateParameters& parameters, const RequestLimits& limits) {
   // Lengths first: nothing else is looked at token by token before they are known to be bounded.
   RETURN_IF_ERROR(CheckLengths(parameters, limits));
+  if (limits.whole.prompts || limits.whole.sources) {
+    RETURN_IF_ERROR(CheckWhole("prompt_ids", std::ssize(parameters.prompt), limits));
+  }
+  if (limits.whole.sources && parameters.prompt_logprobs >= 0) {
+    return Invalid("prompt_logprobs", "the model has an encoder, which does not predict its input");
+  }
   RETURN_IF_ERROR(CheckTokens("prompt_ids", parameters.prompt, limits));
   RETURN_IF_ERROR(CheckTokens("generated_ids", parameters.generated, limits));
   RETURN_IF_ERROR(CheckSampling(parameters.sampling));
@@ -123,10 +138,19 @@ absl::Status Validate(const GenerateParameters& parameters, const RequestLimits&
 absl::Status Validate(const EvaluateParameters& parameters, const RequestLimits& limits) {
   const int64_t tokens = std::ssize(parameters.tokens);
   if (tokens == 0) return Invalid("rows.ids", "is empty");
-  if (tokens > limits.max_positions) {
-    return Invalid("rows.ids", "has ", tokens, " tokens, above the context limit of ",
+  const int64_t source = std::ssize(parameters.source);
+  if (limits.whole.sources != (source > 0)) {
+    return Invalid("rows.source_ids", limits.whole.sources
+                                          ? "is empty, but the model has an encoder"
+                                          : "is given, but the model has no encoder");
+  }
+  if (tokens + source > limits.max_positions) {
+    return Invalid("rows.ids", "has ", tokens + source, " tokens, above the context limit of ",
                    limits.max_positions);
   }
+  if (limits.whole.evaluations) RETURN_IF_ERROR(CheckWhole("rows.ids", tokens, limits));
+  if (limits.whole.sources) RETURN_IF_ERROR(CheckWhole("rows.source_ids", source, limits));
+  RETURN_IF_ERROR(CheckTokens("rows.source_ids", parameters.source, limits));
   return CheckTokens("rows.ids", parameters.tokens, limits);
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "kernels/sampling/logit_edits.h"
 #include "kernels/sampling/sampling.h"
+#include "router_service/whole_rows.h"
 #include "services/base/clock.h"
 
 namespace switchyard::router {
@@ -56,6 +57,7 @@ class GenerationSink {
 
 struct EvaluateParameters {
   std::vector<int32_t> tokens;
+  std::vector<int32_t> source;  // what the encoder reads; then `tokens` are the decoder's
   bool logits = false;
   bool routing = false;
   bool token_nll = false;
@@ -64,12 +66,14 @@ struct EvaluateParameters {
 
 struct LayerRouting {
   int64_t layer = 0;
-  std::vector<int32_t> ids;    // [positions][k], rank order
-  std::vector<float> weights;  // [positions][k]
+  std::vector<int32_t> ids;    // [positions][k], rank order, as the router chose
+  std::vector<float> weights;  // [positions][k]; 0 where a capacity dropped the choice
 };
 
-// Consecutive positions; pieces come in order.
+// Consecutive positions; pieces come in order. Of a model with an encoder the first piece is its
+// routing of the whole source.
 struct EvaluationPiece {
+  bool encoder = false;
   int64_t first_position = 0;
   int64_t positions = 0;
   std::vector<float> logits;          // [positions][vocabulary]
@@ -90,6 +94,8 @@ class EvaluationSink {
 struct RequestLimits {
   int64_t vocabulary = 0;
   int64_t max_positions = 0;  // of prompt and generated tokens together
+  int64_t max_whole = 0;      // rows that must be computed together
+  WholeRows whole;            // which those are
 };
 
 // INVALID_ARGUMENT naming the field, by its name in proto/router_worker.proto.

@@ -39,8 +39,8 @@ uint64_t RandomSeed() {
 
 uint32_t MostExpertsPerRow(const model::ModelSpec& spec) {
   int64_t top_k = 1;
-  for (const model::LayerSpec& layer : spec.layers) {
-    if (layer.ffn.router) top_k = std::max(top_k, layer.ffn.router->top_k);
+  for (const int64_t layer : spec.MoeLayers()) {
+    top_k = std::max(top_k, spec.Block(layer).ffn.router->top_k);
   }
   return static_cast<uint32_t>(top_k);
 }
@@ -182,7 +182,7 @@ v1::RegisterRequest RouterServer::Impl::Registration() const {
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
   for (const int64_t layer : spec.MoeLayers()) {
     request.add_moe_layers(static_cast<uint32_t>(layer));
-    request.set_experts_per_layer(static_cast<uint32_t>(spec.layers[layer].ffn.router->experts));
+    request.set_experts_per_layer(static_cast<uint32_t>(spec.Block(layer).ffn.router->experts));
   }
   return request;
 }

@@ -14,7 +14,8 @@ Phase Other(Phase phase) { return phase == Phase::kDecode ? Phase::kPrefill : Ph
 
 // One token to compute is decode, also where it is the last of a prompt: it costs the same.
 Phase PhaseOf(const Sequence& sequence) {
-  return sequence.pending() == 1 ? Phase::kDecode : Phase::kPrefill;
+  const bool one = sequence.pending() == 1 && !sequence.needs_encoder();
+  return one ? Phase::kDecode : Phase::kPrefill;
 }
 
 bool Ready(const Sequence& sequence) {
@@ -24,6 +25,12 @@ bool Ready(const Sequence& sequence) {
 void AddChunk(Sequence& sequence, int64_t rows, BatchPlan& plan) {
   sequence.in_flight = true;
   plan.chunks.push_back({.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
+}
+
+// Rows that its next micro-batch must take, all of them; 0: as many as it likes.
+int64_t WholeRows(const Sequence& sequence) {
+  if (sequence.needs_encoder()) return std::ssize(sequence.source);
+  return std::max<int64_t>(0, sequence.whole_rows - sequence.computed);
 }
 
 }  // namespace
@@ -41,6 +48,7 @@ bool Scheduler::Next(std::optional<Phase> other, BatchPlan& plan) {
   const bool decode = HasWork(Phase::kDecode), prefill = HasWork(Phase::kPrefill);
   if (!decode && !prefill) return false;
   plan.chunks.clear();
+  plan.encoder = false;
   plan.phase = decode && prefill ? Other(other.value_or(last_phase_))
                                  : (decode ? Phase::kDecode : Phase::kPrefill);
   if (plan.phase == Phase::kDecode) {
@@ -59,6 +67,10 @@ bool Scheduler::Next(std::optional<Phase> other, BatchPlan& plan) {
 void Scheduler::Complete(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
   sequence.in_flight = false;
+  if (sequence.needs_encoder()) {
+    sequence.encoded = true;
+    return;
+  }
   sequence.computed += chunk.rows;
   if (!sequence.share_prefix) return;
   ExtendChain(VariantRoot(chain_root_, sequence.rope.regime), sequence.tokens, sequence.chain);
@@ -69,7 +81,7 @@ void Scheduler::Complete(const PlannedChunk& chunk) {
 
 void Scheduler::Remove(Sequence& sequence) {
   CHECK(!sequence.in_flight) << "sequence " << sequence.id << " is removed in flight";
-  cache_.Release(sequence.pages);
+  ReleasePages(sequence);
   std::erase(running_, &sequence);
   std::erase(waiting_, &sequence);
 }
@@ -98,9 +110,12 @@ bool Scheduler::Admit(Sequence& sequence) {
     // The last token is always computed: its row gives the next one.
     shareable = std::span(sequence.chain).first((tokens - 1) / kPagePositions);
   }
+  const int64_t source_pages = PagesFor(std::ssize(sequence.source));
   const std::optional<int64_t> shared =
-      cache_.Acquire(shareable, PagesFor(tokens), running(), sequence.pages);
+      cache_.Acquire(shareable, PagesFor(tokens) + source_pages, running(), sequence.pages);
   if (!shared) return false;
+  sequence.source_pages.assign(sequence.pages.end() - source_pages, sequence.pages.end());
+  sequence.pages.resize(sequence.pages.size() - source_pages);
   sequence.published = *shared;
   sequence.computed = *shared * kPagePositions;
   if (sequence.cached_tokens < 0) sequence.cached_tokens = sequence.computed;
@@ -143,9 +158,16 @@ void Scheduler::PlanDecode(int64_t max_rows, BatchPlan& plan) {
 void Scheduler::PlanPrefill(BatchPlan& plan) {
   int64_t left = options_.max_batch_rows;
   for (Sequence* const sequence : running_) {
-    if (left == 0) return;
+    if (left <= 0) return;
     if (!Ready(*sequence) || PhaseOf(*sequence) != Phase::kPrefill) continue;
-    const int64_t rows = std::min({sequence->pending(), options_.prefill_chunk, left});
+    const int64_t whole = WholeRows(*sequence);
+    if (plan.chunks.empty()) {
+      plan.encoder = sequence->needs_encoder();
+    } else if (plan.encoder != sequence->needs_encoder() || whole > left) {
+      continue;
+    }
+    const int64_t rows =
+        whole > 0 ? whole : std::min({sequence->pending(), options_.prefill_chunk, left});
     AddChunk(*sequence, rows, plan);
     left -= rows;
   }
@@ -167,13 +189,19 @@ bool Scheduler::MakeRoom(Sequence& sequence) {
 
 void Scheduler::Preempt(Sequence& sequence) {
   ++counters_.preemptions;
-  cache_.Release(sequence.pages);
+  ReleasePages(sequence);
   sequence.computed = 0;
   sequence.published = 0;
   std::erase(running_, &sequence);
   const auto later = std::find_if(waiting_.begin(), waiting_.end(),
                                   [&](const Sequence* other) { return other->id > sequence.id; });
   waiting_.insert(later, &sequence);
+}
+
+void Scheduler::ReleasePages(Sequence& sequence) {
+  cache_.Release(sequence.pages);
+  cache_.Release(sequence.source_pages);
+  sequence.encoded = false;
 }
 
 }  // namespace switchyard::router

@@ -11,6 +11,9 @@
 //    waits again, ahead of all that arrived later; what it had computed is computed again.
 //  - A paused sequence that runs gives its pages up as soon as another cannot be admitted, and is
 //    not admitted again before its pause ends: who does not take results holds nobody up.
+//  - Rows that must be computed together, an encoder's or those that share a capacity, are never
+//    cut: they wait for a micro-batch that has room, or get one of their own, whatever their
+//    number. A micro-batch runs the encoder or the decoder, not both.
 // Running sequences are therefore always older than those that wait for pages, and the oldest that
 // is not paused always progresses.
 //
@@ -28,7 +31,7 @@
 namespace switchyard::router {
 
 struct SchedulerOptions {
-  int64_t max_batch_rows = 256;  // of a micro-batch
+  int64_t max_batch_rows = 256;  // of a micro-batch, but for rows that cannot be cut
   int64_t prefill_chunk = 256;   // most rows of one prompt in a micro-batch
   int64_t max_running = 256;     // sequences that hold pages
   int64_t split_rows = 8;        // decode rows of a micro-batch worth having two of them for
@@ -42,6 +45,7 @@ struct PlannedChunk {
 
 struct BatchPlan {
   transport::Phase phase = transport::Phase::kDecode;
+  bool encoder = false;  // the chunks are of the sequences' sources
   std::vector<PlannedChunk> chunks;
 };
 
@@ -62,7 +66,8 @@ class Scheduler {
   // is nothing to do. `other`: the phase of the micro-batch in flight beside it, if any.
   bool Next(std::optional<transport::Phase> other, BatchPlan& plan);
 
-  // A chunk's rows are computed: advances its sequence and offers its full pages to others.
+  // A chunk's rows are computed, by the encoder when its sequence needed it: advances its sequence
+  // and offers its full pages to others.
   void Complete(const PlannedChunk& chunk);
 
   // A chunk's rows are not to be used.
@@ -84,6 +89,7 @@ class Scheduler {
   void PlanPrefill(BatchPlan& plan);
   bool MakeRoom(Sequence& sequence);
   void Preempt(Sequence& sequence);
+  void ReleasePages(Sequence& sequence);
 
   const SchedulerOptions options_;
   const BlockHash chain_root_;

@@ -56,6 +56,78 @@ class SchedulerTest : public ::testing::Test {
   uint64_t last_id_ = 0;
 };
 
+TEST_F(SchedulerTest, WholeRowsAreNeverCut) {
+  Start(64, {.max_batch_rows = 20, .prefill_chunk = 8});
+  Add(12);
+  Sequence& whole = Add(30);
+  whole.whole_rows = 25;
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 8}}));  // 12 rows are left, too few for the other's 25
+  Complete();
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 4}}));
+  Complete();
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(Rows(), (RowList{{2, 25}}));  // more than a micro-batch usually has
+  Complete();
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(Rows(), (RowList{{2, 5}}));  // what follows is cut as always
+}
+
+TEST_F(SchedulerTest, WholeRowsShareAMicroBatchThatHasRoom) {
+  Start(64, {.max_batch_rows = 20, .prefill_chunk = 8});
+  Add(10).whole_rows = 10;
+  Add(11).whole_rows = 11;
+  Add(9).whole_rows = 9;
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 10}, {3, 9}}));
+}
+
+TEST_F(SchedulerTest, TheEncoderRunsFirstAndApart) {
+  Start(64, {.max_batch_rows = 100, .prefill_chunk = 8});
+  Add(10);
+  for (int i = 0; i < 2; ++i) {
+    Sequence& sequence = Add(1);
+    sequence.source.assign(20, 5);
+    sequence.share_prefix = false;
+  }
+  ASSERT_TRUE(Next());
+  EXPECT_FALSE(plan_.encoder);
+  EXPECT_EQ(Rows(), (RowList{{1, 8}}));
+  BatchPlan decoder = plan_;
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_TRUE(plan_.encoder);
+  EXPECT_EQ(Rows(), (RowList{{2, 20}, {3, 20}}));
+  const Sequence& sequence = *sequences_[1];
+  EXPECT_EQ(sequence.source_pages.size(), 2u);
+  EXPECT_EQ(sequence.pages.size(), 1u);
+  for (const PlannedChunk& chunk : plan_.chunks) scheduler_->Complete(chunk);
+  EXPECT_TRUE(sequence.encoded);
+  EXPECT_EQ(sequence.computed, 0);
+  Complete(decoder);
+  ASSERT_TRUE(Next(Phase::kPrefill));
+  EXPECT_FALSE(plan_.encoder);
+  EXPECT_EQ(Rows(), (RowList{{2, 1}, {3, 1}}));
+  Complete();
+  for (const auto& added : sequences_) scheduler_->Remove(*added);
+  EXPECT_EQ(cache_->used_pages(), 0);
+}
+
+TEST_F(SchedulerTest, APreemptedSequenceIsEncodedAgain) {
+  Start(8);
+  Add(40);
+  Sequence& sequence = Add(15);
+  sequence.source.assign(30, 5);
+  sequence.share_prefix = false;
+  while (sequences_[0]->tokens.size() < 90) {
+    ASSERT_TRUE(Next());
+    Complete();
+  }
+  EXPECT_GT(scheduler_->counters().preemptions, 0u);
+  EXPECT_FALSE(sequence.encoded);
+  EXPECT_TRUE(sequence.source_pages.empty());
+}
+
 TEST_F(SchedulerTest, CutsAPromptIntoChunks) {
   Start(64, {.max_batch_rows = 100, .prefill_chunk = 30});
   Sequence& sequence = Add(70);

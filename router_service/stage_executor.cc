@@ -27,6 +27,27 @@ constexpr int64_t kTileElements = 16384;
 
 int64_t RowsPerTile(int64_t width) { return std::max<int64_t>(1, kTileElements / width); }
 
+bool IsEncoder(const model::ModelSpec& spec, const model::StageWeights& weights) {
+  return !spec.encoder_layers.empty() && weights.first_layer >= std::ssize(spec.layers);
+}
+
+// One past the last layer that has memory of its own in the cache.
+int64_t KvEnd(const model::ModelSpec& spec, const model::StageWeights& weights) {
+  return weights.first_layer + (IsEncoder(spec, weights) ? 1 : std::ssize(weights.layers));
+}
+
+// A scale of the logits is one of what the LM head reads.
+void ScaleNorm(double scale, model::StageWeights& weights) {
+  for (float& weight : weights.final_norm) weight *= static_cast<float>(scale);
+  for (float& bias : weights.final_norm_bias) bias *= static_cast<float>(scale);
+}
+
+kernels::RouterConvention CheckedConvention(const model::RouterSpec& router, bool decode) {
+  auto convention = model::ConventionOf(router, decode);
+  CHECK(convention.ok()) << convention.status();  // the checkpoint's opening has seen to it
+  return *std::move(convention);
+}
+
 }  // namespace
 
 StageExecutor::StageExecutor(model::StageWeights weights, const model::ModelSpec& spec,
@@ -38,25 +59,32 @@ StageExecutor::StageExecutor(model::StageWeights weights, const model::ModelSpec
       pool_(pool),
       dispatcher_(dispatcher),
       weights_(std::move(weights)),
-      kv_(spec, weights_.first_layer,
-          weights_.first_layer + static_cast<int64_t>(weights_.layers.size()), numerics, kv_pages),
-      attention_(spec, rope, numerics, pool),
-      conventions_(spec.layers.size()) {
-  for (size_t layer = 0; layer < spec.layers.size(); ++layer) {
-    const std::optional<model::RouterSpec>& router = spec.layers[layer].ffn.router;
-    if (!router) continue;
-    const auto convention = model::ConventionOf(*router, true);
-    CHECK(convention.ok()) << convention.status();  // the checkpoint's opening has seen to it
-    conventions_[layer] = *convention;
+      is_encoder_(IsEncoder(spec, weights_)),
+      kv_(spec, weights_.first_layer, KvEnd(spec, weights_), numerics, kv_pages),
+      attention_(spec, rope, numerics, pool) {
+  for (int64_t layer = first_layer(); layer < last_layer(); ++layer) {
+    plans_.push_back(PlanOf(layer));
   }
+  if (spec.logit_scale != 1 && !is_encoder_) ScaleNorm(spec.logit_scale, weights_);
   if (spec.positions == model::PositionKind::kSinusoidal && first_layer() == 0) {
     sinusoids_ = kernels::SinusoidalPositions(spec.max_positions, spec.hidden);
   }
 }
 
-StageProgress StageExecutor::Enter(MicroBatch& batch) {
-  if (first_layer() == 0) Embed(batch);
-  return RunFrom(batch, first_layer());
+StageExecutor::LayerPlan StageExecutor::PlanOf(int64_t layer) const {
+  const model::LayerSpec& spec = spec_.Block(layer);
+  LayerPlan plan;
+  if (spec.ffn.router) {
+    plan.full_pass = CheckedConvention(*spec.ffn.router, /*decode=*/false);
+    plan.generation = CheckedConvention(*spec.ffn.router, /*decode=*/true);
+  }
+  if (const std::optional<model::RelativeBiasSpec>& relative = spec.attention.relative) {
+    plan.relative_bias.emplace(kernels::RelativeBuckets{.buckets = relative->buckets,
+                                                        .max_distance = relative->max_distance,
+                                                        .bidirectional = !spec.attention.causal},
+                               LayerWeights(layer).attention.relative_bias);
+  }
+  return plan;
 }
 
 void StageExecutor::Embed(MicroBatch& batch) {
@@ -84,8 +112,9 @@ StageProgress StageExecutor::Resume(MicroBatch& batch) {
 StageProgress StageExecutor::RunFrom(MicroBatch& batch, int64_t layer) {
   for (; layer < last_layer(); ++layer) {
     Attend(batch, layer);
+    if (spec_.Block(layer).cross_attention) AttendCross(batch, layer);
     PrepareFfn(batch, layer);
-    if (!spec_.layers[layer].ffn.router) {
+    if (!spec_.Block(layer).ffn.router) {
       RunDense(batch, LayerWeights(layer).dense);
       AddProjected(batch);
     } else if (Dispatch(batch, layer)) {
@@ -108,13 +137,46 @@ void StageExecutor::Attend(MicroBatch& batch, int64_t layer) {
   } else {
     Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
   }
-  attention_.Run(batch, {.spec = spec_.layers[layer].attention,
-                         .weights = weights,
-                         .layout = kv_.layout(layer - first_layer()),
-                         .cache = kv_.layer(layer - first_layer())});
+  attention_.Run(batch, SelfAttention(layer));
   AddProjected(batch);
   if (spec_.post_norm) {
     Normalize(batch.hidden(), norm, batch.rows(), kernels::DType::kFloat32, batch.hidden());
+  }
+}
+
+AttentionBlock::Layer StageExecutor::SelfAttention(int64_t layer) {
+  const std::optional<kernels::RelativeBias>& bias = Plan(layer).relative_bias;
+  return {.spec = spec_.Block(layer).attention,
+          .weights = LayerWeights(layer).attention,
+          .layout = kv_.layout(KvIndex(layer)),
+          .cache = kv_.layer(KvIndex(layer)),
+          .relative_bias = bias ? bias->table() : kernels::RelativeBiasTable()};
+}
+
+// Its keys lie in other pages of the memory that the layer has for its own.
+AttentionBlock::Layer StageExecutor::CrossAttention(int64_t layer) {
+  return {.spec = *spec_.Block(layer).cross_attention,
+          .weights = LayerWeights(layer).cross_attention,
+          .layout = kv_.layout(KvIndex(layer)),
+          .cache = kv_.layer(KvIndex(layer))};
+}
+
+void StageExecutor::AttendCross(MicroBatch& batch, int64_t layer) {
+  const model::AttentionWeights& weights = LayerWeights(layer).cross_attention;
+  Normalize(batch.hidden(), {weights.norm, weights.norm_bias}, batch.rows(), wire_,
+            batch.wire_normed());
+  attention_.RunCross(batch, CrossAttention(layer));
+  AddProjected(batch);
+}
+
+void StageExecutor::EndEncoder(MicroBatch& batch) {
+  Normalize(batch.hidden(), {weights_.final_norm, weights_.final_norm_bias}, batch.rows(), wire_,
+            batch.wire_normed());
+}
+
+void StageExecutor::StoreSource(MicroBatch& batch) {
+  for (int64_t layer = first_layer(); layer < last_layer(); ++layer) {
+    if (spec_.Block(layer).cross_attention) attention_.StoreSource(batch, CrossAttention(layer));
   }
 }
 
@@ -124,7 +186,7 @@ void StageExecutor::PrepareFfn(MicroBatch& batch, int64_t layer) {
   const model::RouterLayerWeights& weights = LayerWeights(layer);
   const Norm norm = {weights.ffn_norm, weights.ffn_norm_bias};
   Normalize(batch.hidden(), norm, batch.rows(), wire_, batch.wire_normed());
-  if (spec_.layers[layer].ffn.router && wire_ != kernels::DType::kFloat32) {
+  if (spec_.Block(layer).ffn.router && wire_ != kernels::DType::kFloat32) {
     Normalize(batch.hidden(), norm, batch.rows(), kernels::DType::kFloat32, batch.normed());
   }
 }
@@ -153,7 +215,7 @@ void StageExecutor::RunDense(MicroBatch& batch, const kernels::ExpertWeights& we
 
 // Adds the shared expert's rows, while the others are away.
 void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
-  const std::optional<model::SharedExpertSpec>& shared = spec_.layers[layer].ffn.shared;
+  const std::optional<model::SharedExpertSpec>& shared = spec_.Block(layer).ffn.shared;
   if (!shared) return;
   const model::RouterLayerWeights& weights = LayerWeights(layer);
   RunDense(batch, weights.shared);
@@ -168,24 +230,13 @@ void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
 // Chooses the rows' experts; returns how many rows have none because their logits are no numbers.
 int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
   const model::RouterLayerWeights& weights = LayerWeights(layer);
-  const model::RouterSpec& router = *spec_.layers[layer].ffn.router;
+  const model::RouterSpec& router = *spec_.Block(layer).ffn.router;
   Multiply(RouterInput(batch), batch.rows(), weights.router, batch.router_logits(), router.experts);
   if (router.bias) {
     kernels::AddBias({batch.router_logits(), router.experts, batch.rows(), router.experts},
                      weights.router_bias.data(), pool_);
   }
-  const absl::Status routed =
-      kernels::Route({.convention = &conventions_[layer],
-                      .logits = batch.router_logits(),
-                      .rows = batch.rows(),
-                      .experts = router.experts,
-                      .k = router.top_k,
-                      .bias = router.correction_bias ? weights.correction_bias.data() : nullptr,
-                      .ids = batch.expert_ids(layer),
-                      .weights = batch.expert_weights(layer),
-                      .failed = batch.router_failed()},
-                     pool_);
-  CHECK(routed.ok()) << routed;  // the convention was checked when the model was opened
+  for (const RoutingRun& run : batch.routing_runs()) RouteRun(batch, layer, run);
   int64_t failed = 0;
   for (int64_t row = 0; row < batch.rows(); ++row) {
     if (batch.router_failed()[row] == 0) continue;
@@ -193,6 +244,28 @@ int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
     ++failed;
   }
   return failed;
+}
+
+void StageExecutor::RouteRun(MicroBatch& batch, int64_t layer, const RoutingRun& run) {
+  const model::RouterSpec& router = *spec_.Block(layer).ffn.router;
+  const kernels::RouterConvention& convention =
+      run.full_pass ? Plan(layer).full_pass : Plan(layer).generation;
+  const bool limited = kernels::IsLimited(convention.capacity);
+  const int64_t first = run.first_row * router.top_k;
+  const absl::Status routed = kernels::Route(
+      {.convention = &convention,
+       .logits = batch.router_logits() + run.first_row * router.experts,
+       .rows = run.rows,
+       .experts = router.experts,
+       .k = router.top_k,
+       .bias = router.correction_bias ? LayerWeights(layer).correction_bias.data() : nullptr,
+       .sequences = limited ? run.ranges : std::span<const kernels::RowRange>(),
+       .ids = batch.expert_ids(layer) + first,
+       .weights = batch.expert_weights(layer) + first,
+       .failed = batch.router_failed() + run.first_row,
+       .chosen = batch.chosen_ids(layer) + first},
+      pool_);
+  CHECK(routed.ok()) << routed;  // the convention was checked when the model was opened
 }
 
 // Routes the rows and sends them to their experts. False when no row has an expert to go to (all
@@ -221,7 +294,7 @@ void StageExecutor::EndLayer(MicroBatch& batch, int64_t layer) {
 
 void StageExecutor::AddExperts(MicroBatch& batch) {
   const DispatchResult result = dispatcher_.Result(batch.index());
-  const int64_t top_k = spec_.layers[batch.layer].ffn.router->top_k;
+  const int64_t top_k = spec_.Block(batch.layer).ffn.router->top_k;
   const int32_t* const ids = batch.expert_ids(batch.layer);
   const int64_t rows_per_tile = RowsPerTile(spec_.hidden * top_k);
   const int64_t tiles = (batch.rows() + rows_per_tile - 1) / rows_per_tile;

@@ -4,11 +4,17 @@
 // here, experts through the dispatcher, LM head in the last stage. A state machine that stops
 // wherever a layer's experts are away, so that several micro-batches take turns on one thread. What
 // a row computes depends on its own sequence only (docs/arithmetic.md), never on the micro-batch.
+//
+// The encoder of an encoder-decoder model is one more range of layers, whose indices follow the
+// decoder's (ModelSpec::Block). A micro-batch holds whole sources, so a layer's keys are of no use
+// once it is through: all of them use the memory of one layer.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "kernels/attention/relative_bias.h"
 #include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/expert_ffn/expert_ffn.h"
@@ -35,15 +41,23 @@ class StageExecutor {
                 const kernels::RopeTable& rope, kernels::NumericsClass numerics, int64_t kv_pages,
                 kernels::ThreadPool& pool, ExpertDispatcher& dispatcher);
 
-  // Enters the stage: embeds the batch's tokens in the first stage, goes on from batch.hidden() in
-  // the others.
-  StageProgress Enter(MicroBatch& batch);
+  // The first stage's: a batch's tokens, of the decoder or the encoder, to batch.hidden().
+  void Embed(MicroBatch& batch);
+
+  // Enters the stage with batch.hidden().
+  StageProgress Enter(MicroBatch& batch) { return RunFrom(batch, first_layer()); }
 
   // Adds the experts' rows, which are there, to the layer the batch stopped at, and goes on.
   StageProgress Resume(MicroBatch& batch);
 
   // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary].
   void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
+
+  // The encoder, after kDone: its output to batch.wire_normed().
+  void EndEncoder(MicroBatch& batch);
+
+  // A decoder's stage: stores what its cross attention sees of the encoder's output.
+  void StoreSource(MicroBatch& batch);
 
   int64_t first_layer() const { return weights_.first_layer; }
   int64_t last_layer() const {
@@ -53,17 +67,29 @@ class StageExecutor {
 
  private:
   StageProgress RunFrom(MicroBatch& batch, int64_t layer);
-  void Embed(MicroBatch& batch);
+  // What is worked out of a layer's spec and weights once.
+  struct LayerPlan {
+    // Of full passes and of generation, which differ in their capacities; dense layers: unused.
+    kernels::RouterConvention full_pass, generation;
+    std::optional<kernels::RelativeBias> relative_bias;
+  };
+  LayerPlan PlanOf(int64_t layer) const;
   void Attend(MicroBatch& batch, int64_t layer);
+  void AttendCross(MicroBatch& batch, int64_t layer);
+  AttentionBlock::Layer SelfAttention(int64_t layer);
+  AttentionBlock::Layer CrossAttention(int64_t layer);
+  int64_t KvIndex(int64_t layer) const { return is_encoder_ ? 0 : layer - first_layer(); }
   void PrepareFfn(MicroBatch& batch, int64_t layer);
   const float* RouterInput(MicroBatch& batch) const;
   void RunDense(MicroBatch& batch, const kernels::ExpertWeights& weights);
   void AddShared(MicroBatch& batch, int64_t layer);
   bool Dispatch(MicroBatch& batch, int64_t layer);
   int64_t Route(MicroBatch& batch, int64_t layer);
+  void RouteRun(MicroBatch& batch, int64_t layer, const RoutingRun& run);
   void AddExperts(MicroBatch& batch);
   void EndLayer(MicroBatch& batch, int64_t layer);
   const model::RouterLayerWeights& LayerWeights(int64_t layer) const;
+  const LayerPlan& Plan(int64_t layer) const { return plans_[layer - first_layer()]; }
 
   // A norm of the model's kind, its weight and, for LayerNorm, bias.
   struct Norm {
@@ -82,10 +108,11 @@ class StageExecutor {
   kernels::ThreadPool& pool_;
   ExpertDispatcher& dispatcher_;
   model::StageWeights weights_;
+  const bool is_encoder_;
   KvStorage kv_;
   AttentionBlock attention_;
-  std::vector<kernels::RouterConvention> conventions_;  // of each layer; dense ones: unused
-  std::vector<float> sinusoids_;                        // [max_positions][hidden]
+  std::vector<LayerPlan> plans_;
+  std::vector<float> sinusoids_;  // [max_positions][hidden]
   kernels::ExpertWorkspace dense_workspace_;
   std::vector<kernels::ExpertRow> dense_rows_;
 };

@@ -37,6 +37,9 @@ class Task {
   virtual absl::Status TakeLogits(int64_t position, std::span<const float> logits,
                                   Sampler& sampler) = 0;
 
+  // The encoder is through the sequence's source: rows [first_row, first_row + rows) of the batch.
+  virtual void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
+
   // Rows [first_row, first_row + rows) of the batch are computed, and their logits taken.
   virtual ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
 

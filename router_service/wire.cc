@@ -120,6 +120,7 @@ void ToProto(uint32_t row, const EvaluationPiece& piece, size_t max_bytes,
     response.set_row(row);
     response.set_first_position(static_cast<uint32_t>(piece.first_position + first));
     response.set_positions(static_cast<uint32_t>(count));
+    response.set_encoder(piece.encoder);
     response.set_logits(Slice(piece.logits, piece, first, count));
     for (const LayerRouting& layer : piece.routing) {
       v1::LayerRouting* const routing = response.add_routing();

@@ -76,6 +76,10 @@ class Evaluated : public EvaluationSink {
  public:
   void Piece(EvaluationPiece piece) override {
     std::lock_guard lock(mutex_);
+    if (piece.encoder) {
+      for (const LayerRouting& layer : piece.routing) encoder_routing.push_back(layer.ids);
+      return;
+    }
     EXPECT_EQ(piece.first_position, positions);
     positions += piece.positions;
     logits.insert(logits.end(), piece.logits.begin(), piece.logits.end());
@@ -116,7 +120,7 @@ class Evaluated : public EvaluationSink {
   int max_pieces = 1 << 30;
   std::vector<float> logits;
   std::vector<double> token_nll;
-  std::vector<std::vector<int32_t>> routing;
+  std::vector<std::vector<int32_t>> routing, encoder_routing;  // a layer
   absl::Status status;
 
  private:
@@ -164,14 +168,16 @@ class UnreliableDispatcher : public ExpertDispatcher {
   std::function<void()> on_poll_;
 };
 
-// An engine over the tiny model.
+// An engine over a model, by default the tiny one.
 class World {
  public:
-  explicit World(EngineOptions options = {}, int threads = 1) : pool_(threads) {
-    auto local = LocalDispatcher::Load(TinyMoeCheckpoint(), options.numerics, pool_);
+  explicit World(EngineOptions options = {}, int threads = 1,
+                 const model::Checkpoint& checkpoint = TinyMoeCheckpoint())
+      : pool_(threads) {
+    auto local = LocalDispatcher::Load(checkpoint, options.numerics, pool_);
     EXPECT_TRUE(local.ok()) << local.status();
     dispatcher_ = std::make_unique<UnreliableDispatcher>(*std::move(local));
-    auto engine = Engine::Start(TinyMoeCheckpoint(), options, pool_, *dispatcher_, {});
+    auto engine = Engine::Start(checkpoint, options, pool_, *dispatcher_, {});
     EXPECT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }

@@ -13,14 +13,13 @@ absl::StatusOr<std::unique_ptr<LocalDispatcher>> LocalDispatcher::Load(
     kernels::ThreadPool& pool) {
   const model::ModelSpec& spec = checkpoint.spec();
   std::unique_ptr<LocalDispatcher> dispatcher(new LocalDispatcher(spec, numerics, pool));
-  for (size_t layer = 0; layer < spec.layers.size(); ++layer) {
-    const auto& router = spec.layers[layer].ffn.router;
+  for (int64_t layer = 0; layer < spec.Blocks(); ++layer) {
+    const auto& router = spec.Block(layer).ffn.router;
     dispatcher->experts_.emplace_back();
     dispatcher->top_k_.push_back(router ? router->top_k : 0);
     for (int64_t expert = 0; expert < (router ? router->experts : 0); ++expert) {
-      ASSIGN_OR_RETURN(
-          kernels::ExpertWeights weights,
-          model::LoadExpert(checkpoint, static_cast<int64_t>(layer), expert, numerics, pool));
+      ASSIGN_OR_RETURN(kernels::ExpertWeights weights,
+                       model::LoadExpert(checkpoint, layer, expert, numerics, pool));
       dispatcher->experts_.back().push_back(std::move(weights));
     }
   }

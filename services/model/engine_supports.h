@@ -5,9 +5,8 @@
 
 namespace switchyard::model {
 
-// Ok when the engine can compute the model; else Unimplemented, naming what it lacks. A checkpoint
-// of any family can be parsed, checked and loaded; this is the one list of what is still missing
-// behind that.
+// Ok when the engine can compute the model, else what of it cannot be served: a router convention
+// that looks at later tokens, say. A checkpoint of any family can be parsed, checked and loaded.
 absl::Status EngineSupports(const ModelSpec& spec);
 
 }  // namespace switchyard::model

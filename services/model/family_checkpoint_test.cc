@@ -318,7 +318,7 @@ TEST(FamilyCheckpointTest, PartsOfTheOtherFamilies) {
   const Checkpoint t5 = OpenOrDie(switched);
   const StageWeights decoder = LoadAll(t5, pool);
   EXPECT_EQ(decoder.layers[0].attention.relative_bias.size(), 32u * 4);
-  EXPECT_TRUE(decoder.layers[1].attention.relative_bias.empty());
+  EXPECT_EQ(decoder.layers[1].attention.relative_bias, decoder.layers[0].attention.relative_bias);
   EXPECT_EQ(decoder.layers[3].cross_attention.q.n(), 64);
   const auto encoder = LoadEncoder(t5, NumericsClass::kFp32, pool, {});
   ASSERT_TRUE(encoder.ok()) << encoder.status();

@@ -20,7 +20,7 @@ int64_t KvPageBytes(const ModelSpec& spec, int64_t first_layer, int64_t last_lay
                     kernels::NumericsClass numerics) {
   int64_t bytes = 0;
   for (int64_t layer = first_layer; layer < last_layer; ++layer) {
-    bytes += KvLayoutOf(spec.layers[static_cast<size_t>(layer)].attention, numerics).page_bytes();
+    bytes += KvLayoutOf(spec.Block(layer).attention, numerics).page_bytes();
   }
   return bytes;
 }

@@ -152,6 +152,12 @@ void AddLayer(const Checkpoint& checkpoint, int64_t layer, RouterLayerWeights& w
   const LayerSpec& spec = checkpoint.spec().Block(layer);
   const LayerSource source = checkpoint.names().Layer(layer);
   loader.Add(source.attention, spec.attention, &weights.attention);
+  if (spec.attention.relative && !spec.attention.relative->own_table) {
+    const int64_t decoder_layers = std::ssize(checkpoint.spec().layers);
+    const int64_t first_of_stack = layer < decoder_layers ? 0 : decoder_layers;
+    loader.AddTable(checkpoint.names().Layer(first_of_stack).attention.relative_bias,
+                    &weights.attention.relative_bias);
+  }
   if (spec.cross_attention) {
     loader.Add(source.cross_attention, *spec.cross_attention, &weights.cross_attention);
   }

@@ -9,6 +9,11 @@ std::vector<int64_t> ModelSpec::MoeLayers() const {
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     if (layers[layer].ffn.router) indices.push_back(static_cast<int64_t>(layer));
   }
+  for (size_t layer = 0; layer < encoder_layers.size(); ++layer) {
+    if (encoder_layers[layer].ffn.router) {
+      indices.push_back(static_cast<int64_t>(layers.size() + layer));
+    }
+  }
   return indices;
 }
 

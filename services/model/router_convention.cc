@@ -8,7 +8,11 @@ namespace {
 using kernels::CapacityFormula;
 
 kernels::CapacityRule CapacityOf(const RouterSpec& router, bool decode) {
-  if (router.capacity > 0) return {.formula = CapacityFormula::kFixed, .fixed = router.capacity};
+  if (router.capacity > 0) {
+    // A token that is generated is a sequence of its own, and any capacity has room for it.
+    if (decode) return {};
+    return {.formula = CapacityFormula::kFixed, .fixed = router.capacity};
+  }
   const double factor = decode ? router.decode_capacity_factor : router.capacity_factor;
   if (factor == 0) return {};
   return {.formula = CapacityFormula::kMegatron, .factor = factor, .minimum = 1};

@@ -9,6 +9,7 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
+from tests.golden.eval_test import token_rows
 from tests.support import switchyard
 from tests.support.fixtures import fixture_or_skip
 
@@ -41,8 +42,7 @@ def dtype(request):
 def arguments_for(case, folder, path, dtype):
     tokens = path / f"{case}.json"
     if not tokens.exists():
-        rows = load_file(folder / "expected.safetensors")["input_ids"].tolist()
-        tokens.write_text(json.dumps({"input_ids": rows}))
+        tokens.write_text(json.dumps(token_rows(load_file(folder / "expected.safetensors"))))
     return ["eval", folder, "--tokens", tokens, "--greedy", 8, "--dtype", dtype]
 
 
