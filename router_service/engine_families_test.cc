@@ -2,7 +2,10 @@
 // rope that depends on the length. Their answers still do not depend on what else runs.
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "bazel/fixtures/fixtures.h"
@@ -119,6 +122,44 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "models/switch", .encoder = true, .layer = "decoder.router.1"},
         Case{.name = "models/switch_drop", .encoder = true, .layer = "decoder.router.1"}),
     [](const auto& info) { return info.param.name.substr(info.param.name.find('/') + 1); });
+
+// The checkpoint with another value in its config.json.
+std::string WithConfig(const std::string& folder, const std::string& key, double value) {
+  const std::string copy = ::testing::TempDir() + "/" + key;
+  std::filesystem::remove_all(copy);
+  std::filesystem::copy(folder, copy);
+  auto config = nlohmann::json::parse(std::ifstream(folder + "/config.json"));
+  config[key] = value;
+  std::filesystem::remove(copy + "/config.json");
+  std::ofstream(copy + "/config.json") << config;
+  return copy;
+}
+
+// With a capacity while generating, a prompt counts as a whole, like an evaluation with the same
+// factor.
+TEST(EngineFamiliesTest, ACapacityOfGenerationCountsThePromptAsAWhole) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, "own_models/glam_drops");
+  const model::Checkpoint checkpoint =
+      OpenOrDie(WithConfig(folder, "eval_expert_capacity_factor", 1.0));
+  const Ids prompt = HalfOf(ExpectedIds(folder, "input_ids"), 0);
+  World world({.scheduler = {.max_batch_rows = 5, .prefill_chunk = 3}}, 1, checkpoint);
+  const auto evaluated = EvaluateRows(world, folder, /*encoder=*/false)[0];
+  const int64_t vocabulary = checkpoint.spec().vocabulary;
+  const auto last = evaluated->logits.end() - vocabulary;
+  const auto best = std::max_element(last, evaluated->logits.end()) - last;
+  const GenerateParameters request = {.prompt = prompt,
+                                      .sampling = {.temperature = 0},
+                                      .max_tokens = 12,
+                                      .ignore_end_tokens = true};
+  const auto answer = world.Run(request);
+  EXPECT_EQ(answer->tokens.front(), best);
+  EXPECT_EQ(answer->cached_tokens, 0);
+  EXPECT_EQ(world.Run(request)->tokens, answer->tokens);
+
+  GenerateParameters rest = request;
+  rest.generated = {answer->tokens.begin(), answer->tokens.begin() + 5};
+  EXPECT_EQ(world.Run(rest)->tokens, Ids(answer->tokens.begin() + 5, answer->tokens.end()));
+}
 
 TEST(EngineFamiliesTest, SequencesOfTwoRopesShareNoPrefix) {
   SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/phimoe");

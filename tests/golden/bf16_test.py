@@ -24,6 +24,9 @@ from tests.support.fixtures import fixture_or_skip
 
 ROUNDING = 2.0**-9
 OTHER_EXPERTS = 0.1  # of the tokens, at most
+# A weight that moves further is another decision, too: a capacity dropped the expert, or the threshold of a
+# sparse-mixer, whose weights are softmaxes over what it keeps, kept another logit.
+JUMP = 0.1
 
 
 def roundings(config):
@@ -32,15 +35,16 @@ def roundings(config):
     return layers * (10 + math.ceil(math.log2(top_k))) + 3
 
 
-def same_experts(fp32, bf16, shape):
-    """[rows][tokens]: all layers chose the same experts; and a capacity dropped the same ones."""
-    same, kept = np.ones(shape, bool), np.ones(shape, bool)
+def same_decisions(fp32, bf16, shape):
+    """[rows][tokens]: all layers chose the same experts; and no weight of theirs jumped."""
+    same, steady = np.ones(shape, bool), np.ones(shape, bool)
     for name in fp32:
         if name.startswith("router.") and name.endswith(".ids"):
             same &= (np.sort(fp32[name], -1) == np.sort(bf16[name], -1)).all(-1)
             weights = name.replace(".ids", ".weights")
-            kept &= ((fp32[weights] == 0).sum(-1) == (bf16[weights] == 0).sum(-1))
-    return same, same & kept
+            moved = np.abs(np.sort(fp32[weights], -1) - np.sort(bf16[weights], -1))
+            steady &= (moved <= JUMP).all(-1)
+    return same, same & steady
 
 
 # With an encoder, one close decision in the source changes every row.
@@ -52,7 +56,7 @@ def test_error_is_within_the_roundings(case, tmp_path, record_property):
         evaluate(folder, rows, tmp_path / f"{dtype}.safetensors", "--dtype", dtype)
         for dtype in ("fp32", "bf16")
     )
-    same, alike = same_experts(fp32, bf16, rows.shape)
+    same, alike = same_decisions(fp32, bf16, rows.shape)
     assert (~same).mean() <= OTHER_EXPERTS
     comparable = np.logical_and.accumulate(alike, axis=1)
     assert comparable.any()

@@ -11,7 +11,7 @@ from tests.support.fixtures import fixture_or_skip
 
 LAYOUTS = {
     "chunks of 7": ["--prefill-chunk", 7],
-    "two stages, three hosts": ["--stages", 2, "--expert-hosts", 3],
+    "two stages, two router workers": ["--stages", 2, "--router-workers", 2],
 }
 
 
