@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "router_service/kv_cache.h"
 #include "services/model/kv_layout.h"
