@@ -6,11 +6,9 @@
 #include <random>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gateway/openapi.h"
+#include "gateway/request_head.h"
 #include "services/base/log.h"
 #include "services/base/version.h"
 
@@ -29,39 +27,6 @@ std::string RandomId() {
 uint64_t RandomSeed() {
   std::random_device device;
   return static_cast<uint64_t>(device()) << 32 | device();
-}
-
-// W3C trace context: 00-<32 hex>-<16 hex>-<2 hex>.
-std::string TraceParent(const HttpRequest& request) {
-  const std::string_view value = request.Header("traceparent");
-  const bool plain = value.find_first_not_of("0123456789abcdef-") == std::string_view::npos;
-  return value.size() == 55 && plain ? std::string(value) : "";
-}
-
-// "org%2Fname" as "org/name"; what is no escape stays as it is.
-std::string PercentDecode(std::string_view text) {
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool escape = text[i] == '%' && i + 2 < text.size() &&
-                        absl::ascii_isxdigit(text[i + 1]) && absl::ascii_isxdigit(text[i + 2]);
-    if (escape) {
-      decoded += absl::HexStringToBytes(std::string(text.substr(i + 1, 2)));
-      i += 2;
-    } else {
-      decoded += text[i];
-    }
-  }
-  return decoded;
-}
-
-// Whether a body is JSON as far as its header tells. One that says nothing is taken for JSON.
-bool SaysJson(const HttpRequest& request) {
-  const std::string_view coding = request.Header("content-encoding");
-  const std::string_view type = request.Header("content-type");
-  const std::string essence(absl::StripAsciiWhitespace(
-      absl::string_view(type.data(), std::min(type.find(';'), type.size()))));
-  return (coding.empty() || coding == "identity") &&
-         (type.empty() || absl::EqualsIgnoreCase(essence, "application/json"));
 }
 
 }  // namespace
