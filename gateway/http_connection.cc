@@ -136,13 +136,11 @@ void HttpConnection::Parse() {
   buffer_.consume(parser_->Put(read));
   if (parser_->refusal() != 0) {
     Refuse(parser_->refusal());
-  } else if (!parser_->head_done()) {
-    ReadMore();
-  } else if (!in_body) {
+  } else if (parser_->head_done() && !in_body) {
     OnHeader();
-  } else if (!CountBody(parser_->body_bytes())) {
+  } else if (in_body && !CountBody(parser_->body_bytes())) {
     Refuse(503);
-  } else if (parser_->done()) {
+  } else if (in_body && parser_->done()) {
     OnRequest();
   } else {
     ReadMore();
@@ -159,7 +157,7 @@ void HttpConnection::OnHeader() {
       Queue(Head(*refusal) + (head_request_ ? "" : refusal->body));
       if (!keep_alive_) linger_after_write_ = true;
     } else {
-      RefuseAndClose(*std::move(refusal));
+      RefuseAndClose(*refusal);
     }
     return;
   }
@@ -222,7 +220,7 @@ void HttpConnection::Refuse(int status) {
   RefuseAndClose(shared_->handlers.refuse(status));
 }
 
-void HttpConnection::RefuseAndClose(HttpResponse response) {
+void HttpConnection::RefuseAndClose(const HttpResponse& response) {
   keep_alive_ = false;
   linger_after_write_ = true;
   Queue(Head(response) + (head_request_ ? "" : response.body));

@@ -84,7 +84,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool CountBody(size_t bytes);
   void OnRequest();
   void Refuse(int status);
-  void RefuseAndClose(HttpResponse response);
+  void RefuseAndClose(const HttpResponse& response);
 
   // While it is answered.
   void Monitor();
