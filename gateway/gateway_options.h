@@ -11,8 +11,9 @@
 namespace switchyard::gateway {
 
 struct GatewayOptions {
-  // Checkpoint folder: tokenizer.model, tokenizer_config.json, generation_config.json are read from
-  // it. Without a tokenizer.model only token-id prompts are served and texts stay empty.
+  // Checkpoint folder: tokenizer.json or tokenizer.model, tokenizer_config.json and
+  // generation_config.json are read from it. Without a tokenizer only token-id prompts are served
+  // and texts stay empty.
   std::string model_folder;
   std::string served_model_name;  // empty: the folder's name
 
