@@ -20,7 +20,9 @@ constexpr size_t kMaxBadWordBytes = 256;
 std::optional<std::pair<int32_t, float>> ReadBias(const std::string& key, const Json& value,
                                                   int32_t vocabulary) {
   int32_t token = 0;
-  if (!absl::SimpleAtoi(key, &token) || token < 0 || token >= vocabulary) return std::nullopt;
+  // One way to write an id, so that none can stand twice.
+  const bool is_id = absl::SimpleAtoi(key, &token) && absl::StrCat(token) == key;
+  if (!is_id || token < 0 || token >= vocabulary) return std::nullopt;
   if (!value.is_number() || !(std::abs(value.get<double>()) <= kLargestBias)) return std::nullopt;
   return std::pair(token, value.get<float>());
 }
@@ -30,12 +32,10 @@ void ReadLogitBias(FieldReader& reader, int32_t vocabulary, LogitFields* fields)
   if (object == nullptr) return;
   for (const auto& [key, value] : object->items()) {
     const auto bias = ReadBias(key, value, vocabulary);
-    const bool twice = bias && std::any_of(fields->bias.begin(), fields->bias.end(),
-                                           [&](const auto& b) { return b.first == bias->first; });
-    if (!bias || twice) {
-      reader.Fail("logit_bias", absl::StrCat("must map token ids between 0 and ", vocabulary - 1,
-                                             ", each once, to numbers between -", kLargestBias,
-                                             " and ", kLargestBias));
+    if (!bias) {
+      reader.Fail("logit_bias",
+                  absl::StrCat("must map token ids between 0 and ", vocabulary - 1,
+                               " to numbers between -", kLargestBias, " and ", kLargestBias));
       return;
     }
     fields->bias.push_back(*bias);

@@ -33,7 +33,8 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(const std::string& text,
   RETURN_IF_ERROR(ReadFloat(json, "temperature", 0, 1e6, config.temperature));
   RETURN_IF_ERROR(ReadFloat(json, "top_p", kLeastShare, 1, config.top_p));
   RETURN_IF_ERROR(ReadFloat(json, "min_p", 0, 1, config.min_p));
-  RETURN_IF_ERROR(ReadFloat(json, "repetition_penalty", kLeastShare, 1e6, config.repetition_penalty));
+  RETURN_IF_ERROR(
+      ReadFloat(json, "repetition_penalty", kLeastShare, 1e6, config.repetition_penalty));
   if (json.Has("top_k")) {
     ASSIGN_OR_RETURN(const int64_t top_k, json.Integer("top_k", 0, INT32_MAX));
     config.top_k = static_cast<int32_t>(top_k);
