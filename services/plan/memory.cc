@@ -51,7 +51,9 @@ int64_t AttentionBytes(const model::AttentionSpec& spec, const model::AttentionS
   model::AttentionSource matrices = source;
   matrices.relative_bias = {};  // a table of floats
   matrices.mla.latent_up = {};  // kept as two matrices a head
-  int64_t bytes = Loaded(numerics, source.norm, matrices) + Table(source.relative_bias);
+  int64_t bytes = Loaded(numerics, source.norm, matrices);
+  // Each layer holds its table, also where that is its stack's.
+  if (spec.relative) bytes += kFloat * spec.relative->buckets * spec.heads;
   if (spec.kind == model::AttentionKind::kMla) {
     const model::MlaSpec& mla = spec.mla;
     bytes += spec.heads * (PackedMatrix::BytesOf(numerics, mla.kv_lora_rank, mla.nope_dim) +
@@ -106,8 +108,10 @@ int64_t RouterWeightBytes(const model::ModelSpec& spec, NumericsClass numerics) 
 }
 
 int64_t KvBytesPerToken(const model::ModelSpec& spec, NumericsClass numerics) {
-  return model::KvPageBytes(spec, 0, static_cast<int64_t>(spec.layers.size()), numerics) /
-         kernels::KvLayout::kPagePositions;
+  // The layers of an encoder share the memory of one.
+  const auto layers =
+      static_cast<int64_t>(spec.layers.size() + (spec.encoder_layers.empty() ? 0 : 1));
+  return model::KvPageBytes(spec, 0, layers, numerics) / kernels::KvLayout::kPagePositions;
 }
 
 int64_t KvBytes(const model::ModelSpec& spec, NumericsClass numerics, int64_t context,

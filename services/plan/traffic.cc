@@ -1,7 +1,6 @@
 #include "services/plan/traffic.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "services/transport/frame.h"
 
@@ -9,14 +8,20 @@ namespace switchyard::plan {
 
 Traffic TrafficPerToken(const model::ModelSpec& spec, kernels::NumericsClass numerics,
                         int64_t hosts) {
-  const std::vector<int64_t> layers = spec.MoeLayers();
-  if (layers.empty()) return {};
   // Every family has one router for all of its MoE layers.
-  const int64_t top_k = spec.layers[static_cast<size_t>(layers.front())].ffn.router->top_k;
+  const model::RouterSpec* router = nullptr;
+  int64_t moe_layers = 0;
+  for (const model::LayerSpec& layer : spec.layers) {
+    if (!layer.ffn.router) continue;
+    router = &*layer.ffn.router;
+    ++moe_layers;
+  }
+  if (router == nullptr) return {};
+  const int64_t top_k = router->top_k;
   const int64_t row =
       spec.hidden * static_cast<int64_t>(kernels::SizeOf(kernels::WireType(numerics)));
   const int64_t visited = hosts > 0 ? std::min(hosts, top_k) : top_k;
-  return {.moe_layers = static_cast<int64_t>(layers.size()),
+  return {.moe_layers = moe_layers,
           .dispatch = visited * row + top_k * static_cast<int64_t>(transport::kAssignmentBytes),
           .combine = top_k * row};
 }
