@@ -135,6 +135,17 @@ def test_it_says_what_http_says(pb, stub, server):
     assert answer.choices[0].message.content == over_http["choices"][0]["message"]["content"]
 
 
+def test_fields_of_sampling_arrive(pb, stub, server):
+    fields = {"max_tokens": 12, "temperature": 0, "logit_bias": {"400": 3.5}, "min_p": 0.1,
+              "presence_penalty": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.2,
+              "bad_words": ["lord"], "allowed_token_ids": list(range(100, 900))}
+    over_http = post(server, "/v1/completions", {"prompt": "Hark", **fields})
+    answer = stub.Complete(completion(pb, "Hark", **fields), metadata=METADATA)
+    assert answer.choices[0].text == over_http["choices"][0]["text"]
+    plain = stub.Complete(completion(pb, "Hark", max_tokens=12, temperature=0), metadata=METADATA)
+    assert answer.choices[0].text != plain.choices[0].text
+
+
 def test_a_stream_says_the_same(pb, stub):
     whole = stub.Chat(chat(pb, temperature=0, max_tokens=20), metadata=METADATA)
     parts = list(stub.ChatStream(chat(pb, temperature=0, max_tokens=20), metadata=METADATA))
