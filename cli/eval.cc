@@ -1,7 +1,9 @@
 #include "cli/eval.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -33,27 +35,40 @@ using Stub = v1::RouterWorker::Stub;
 class Results {
  public:
   Results(const model::ModelSpec& spec, const EvalInput& input)
-      : spec_(spec), input_(input), row_nll_(input.rows.size()), row_tokens_(input.rows.size()) {}
+      : spec_(spec),
+        input_(input),
+        length_(static_cast<int64_t>(input.rows.front().ids.size())),
+        row_nll_(input.rows.size()),
+        row_tokens_(input.rows.size()) {}
 
   absl::Status Open(const std::string& path, int greedy);
   absl::Status Take(size_t row, const v1::EvaluateResponse& response);
   absl::Status TakeGreedy(size_t row, const std::vector<int64_t>& ids);
   absl::Status Finish();
   bool writes() const { return writer_.has_value(); }
+  bool writes_mtp() const { return writes() && has_mtp_rows(); }
 
  private:
   int64_t TopK(int64_t layer) const { return spec_.Block(layer).ffn.router->top_k; }
-  bool OfEncoder(int64_t layer) const { return layer >= std::ssize(spec_.layers); }
-  // Tokens of a row in the layer's stack.
-  int64_t Length(bool encoder) const {
-    const EvalRow& row = input_.rows.front();
-    return std::ssize(encoder ? row.source : row.ids);
+  bool OfEncoder(int64_t layer) const { return layer >= std::ssize(spec_.layers) && !spec_.mtp; }
+  // The block for multi-token prediction has no row at the last position, whose next token is not
+  // known.
+  bool has_mtp_rows() const { return spec_.mtp.has_value() && length_ > 1; }
+  // Positions that the layer computes.
+  int64_t RowLength(int64_t layer) const {
+    if (layer < std::ssize(spec_.layers)) return length_;
+    return spec_.mtp ? length_ - 1 : std::ssize(input_.rows.front().source);
   }
   std::string RouterName(int64_t layer, const char* what) const;
+  std::vector<model::TensorDeclaration> Tensors(int greedy) const;
+  absl::Status Write(const std::string& tensor, uint64_t position, uint64_t position_bytes,
+                     const std::string& bytes);
+  absl::Status TakeRouting(size_t row, int64_t first_position, const v1::LayerRouting& routing);
   void AddLoss(size_t row, const v1::EvaluateResponse& response);
 
   const model::ModelSpec& spec_;
   const EvalInput& input_;
+  const int64_t length_;  // of every row, where they are written
   std::optional<model::SafetensorsWriter> writer_;
   std::mutex mutex_;
   std::vector<double> row_nll_;  // summed row by row, so that the sum does not depend on arrival
@@ -71,43 +86,63 @@ absl::Status Results::Open(const std::string& path, int greedy) {
   if (!input_.rectangular) {
     return absl::InvalidArgumentError("--out needs rows of equal length");
   }
+  ASSIGN_OR_RETURN(writer_, model::SafetensorsWriter::Create(path, Tensors(greedy)));
+  return absl::OkStatus();
+}
+
+std::vector<model::TensorDeclaration> Results::Tensors(int greedy) const {
+  using model::StoredType;
   const auto rows = static_cast<int64_t>(input_.rows.size());
   std::vector<model::TensorDeclaration> tensors = {
-      {"logits", model::StoredType::kF32, {rows, Length(/*encoder=*/false), spec_.vocabulary}}};
-  for (const int64_t layer : spec_.MoeLayers()) {
-    const std::vector<int64_t> shape = {rows, Length(OfEncoder(layer)), TopK(layer)};
-    tensors.push_back({RouterName(layer, "ids"), model::StoredType::kI64, shape});
-    tensors.push_back({RouterName(layer, "weights"), model::StoredType::kF32, shape});
+      {"logits", StoredType::kF32, {rows, length_, spec_.vocabulary}}};
+  if (has_mtp_rows()) {
+    tensors.push_back({"mtp_logits", StoredType::kF32, {rows, length_ - 1, spec_.vocabulary}});
+    tensors.push_back({"mtp_hidden", StoredType::kF32, {rows, length_ - 1, spec_.hidden}});
   }
-  if (greedy > 0) tensors.push_back({"greedy_ids", model::StoredType::kI64, {rows, greedy}});
-  ASSIGN_OR_RETURN(writer_, model::SafetensorsWriter::Create(path, tensors));
-  return absl::OkStatus();
+  for (const int64_t layer : has_mtp_rows() ? spec_.MoeBlocks() : spec_.MoeLayers()) {
+    const std::vector<int64_t> shape = {rows, RowLength(layer), TopK(layer)};
+    tensors.push_back({RouterName(layer, "ids"), StoredType::kI64, shape});
+    tensors.push_back({RouterName(layer, "weights"), StoredType::kF32, shape});
+  }
+  if (greedy > 0) tensors.push_back({"greedy_ids", StoredType::kI64, {rows, greedy}});
+  return tensors;
 }
 
 absl::Status Results::Take(size_t row, const v1::EvaluateResponse& response) {
   AddLoss(row, response);
   if (!writes()) return absl::OkStatus();
-  const uint64_t position = row * Length(response.encoder()) + response.first_position();
-  if (!response.encoder()) {
-    RETURN_IF_ERROR(writer_->Write("logits", position * spec_.vocabulary * sizeof(float),
-                                   response.logits().data(), response.logits().size()));
-  }
+  const uint64_t position = row * length_ + response.first_position();
+  const uint64_t vocabulary_bytes = spec_.vocabulary * sizeof(float);
+  RETURN_IF_ERROR(Write("logits", position, vocabulary_bytes, response.logits()));
   for (const v1::LayerRouting& routing : response.routing()) {
-    const auto k = static_cast<uint64_t>(TopK(routing.layer()));
-    std::vector<int64_t> ids(response.positions() * k);
-    for (size_t i = 0; i < ids.size(); ++i) {
-      int32_t id;
-      std::memcpy(&id, routing.ids().data() + i * sizeof(id), sizeof(id));
-      ids[i] = id;
-    }
-    RETURN_IF_ERROR(writer_->Write(RouterName(routing.layer(), "ids"),
-                                   position * k * sizeof(int64_t), ids.data(),
-                                   ids.size() * sizeof(int64_t)));
-    RETURN_IF_ERROR(writer_->Write(RouterName(routing.layer(), "weights"),
-                                   position * k * sizeof(float), routing.weights().data(),
-                                   routing.weights().size()));
+    RETURN_IF_ERROR(TakeRouting(row, response.first_position(), routing));
   }
-  return absl::OkStatus();
+  const uint64_t mtp_position = row * (length_ - 1) + response.first_position();
+  RETURN_IF_ERROR(Write("mtp_logits", mtp_position, vocabulary_bytes, response.mtp_logits()));
+  return Write("mtp_hidden", mtp_position, spec_.hidden * sizeof(float), response.mtp_hidden());
+}
+
+// From `position` on, counted over all rows; nothing where there are no bytes.
+absl::Status Results::Write(const std::string& tensor, uint64_t position, uint64_t position_bytes,
+                            const std::string& bytes) {
+  if (bytes.empty()) return absl::OkStatus();
+  return writer_->Write(tensor, position * position_bytes, bytes.data(), bytes.size());
+}
+
+absl::Status Results::TakeRouting(size_t row, int64_t first_position,
+                                  const v1::LayerRouting& routing) {
+  const auto k = static_cast<uint64_t>(TopK(routing.layer()));
+  const uint64_t position = row * RowLength(routing.layer()) + first_position;
+  std::vector<int64_t> ids(routing.ids().size() / sizeof(int32_t));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    int32_t id;
+    std::memcpy(&id, routing.ids().data() + i * sizeof(id), sizeof(id));
+    ids[i] = id;
+  }
+  RETURN_IF_ERROR(writer_->Write(RouterName(routing.layer(), "ids"), position * k * sizeof(int64_t),
+                                 ids.data(), ids.size() * sizeof(int64_t)));
+  return Write(RouterName(routing.layer(), "weights"), position, k * sizeof(float),
+               routing.weights());
 }
 
 void Results::AddLoss(size_t row, const v1::EvaluateResponse& response) {
@@ -168,6 +203,7 @@ absl::Status EvaluateRows(Stub& stub, const EvalInput& input, size_t first, size
   v1::EvaluateRequest request;
   request.set_logits(results.writes());
   request.set_routing(results.writes());
+  request.set_mtp(results.writes_mtp());
   request.set_token_nll(true);
   for (size_t row = first; row < input.rows.size(); row += step) {
     const std::vector<int32_t>& ids = input.rows[row].ids;
@@ -259,7 +295,11 @@ absl::Status RunEval(const EvalOptions& options) {
   Results results(spec, input);
   if (!options.out.empty()) RETURN_IF_ERROR(results.Open(options.out, options.greedy));
 
-  ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(options.layout, GatewayFlags{}));
+  LayoutOptions layout = options.layout;
+  // Router workers load the block only where it is to guess.
+  if (results.writes_mtp())
+    layout.num_speculative_tokens = std::max(1, layout.num_speculative_tokens);
+  ASSIGN_OR_RETURN(const auto cluster, LocalCluster::Start(layout, GatewayFlags{}));
   std::vector<std::unique_ptr<Stub>> stubs;
   for (const std::string& address : cluster->router_addresses()) {
     stubs.push_back(v1::RouterWorker::NewStub(runtime::NewChannel(address)));

@@ -32,6 +32,7 @@ CLI::Validator RangeOf(const std::string& flag) {
       {"--stages", CLI::Range(1, 64)},
       {"--prefill-chunk", CLI::Range(1, 1 << 20)},
       {"--kv-tokens", CLI::Range(int64_t{0}, int64_t{1} << 32)},
+      {"--num-speculative-tokens", CLI::Range(0, 8)},
   };
   return ranges->at(flag);
 }
@@ -54,6 +55,8 @@ void AddLayoutFlags(CLI::App& app, LayoutOptions& options) {
   add("--prefill-chunk", options.prefill_chunk, "Most prompt tokens of one request in one step");
   add("--kv-tokens", options.kv_tokens,
       "Size of the KV cache in tokens; 0: by the memory there is");
+  add("--num-speculative-tokens", options.num_speculative_tokens,
+      "Tokens that the model's block for multi-token prediction guesses ahead; 0: off");
   app.add_flag("--json-logs", options.json_logs, "Log lines as JSON objects")
       ->envname(EnvironmentName("--json-logs"));
 }
@@ -86,6 +89,7 @@ std::string DescribeNonDefault(const LayoutOptions& options) {
   add("--stages", options.stages, defaults.stages);
   add("--prefill-chunk", options.prefill_chunk, defaults.prefill_chunk);
   add("--kv-tokens", options.kv_tokens, defaults.kv_tokens);
+  add("--num-speculative-tokens", options.num_speculative_tokens, defaults.num_speculative_tokens);
   if (options.in_process) text += " --in-process";
   return text;
 }

@@ -14,14 +14,15 @@ struct LayoutOptions {
   std::string model;  // checkpoint folder
   int router_workers = 1;
   int expert_hosts = 2;
-  int replicas = 1;               // of every expert
-  std::string dtype = "auto";     // auto, fp32, bf16
-  std::string transport = "ucx";  // ucx, ucx-shm, ucx-tcp, loopback
-  bool in_process = false;        // all roles in this process
-  int threads = 0;                // compute threads of each role; 0: as many as there are cores
-  int stages = 1;                 // parts that the layers are cut into inside a router worker
-  int prefill_chunk = 256;        // most prompt tokens of one request in a step
-  int64_t kv_tokens = 0;          // KV cache size in tokens; 0: by memory
+  int replicas = 1;                // of every expert
+  std::string dtype = "auto";      // auto, fp32, bf16
+  std::string transport = "ucx";   // ucx, ucx-shm, ucx-tcp, loopback
+  bool in_process = false;         // all roles in this process
+  int threads = 0;                 // compute threads of each role; 0: as many as there are cores
+  int stages = 1;                  // parts that the layers are cut into inside a router worker
+  int prefill_chunk = 256;         // most prompt tokens of one request in a step
+  int64_t kv_tokens = 0;           // KV cache size in tokens; 0: by memory
+  int num_speculative_tokens = 0;  // guessed ahead by the model's MTP block
   bool json_logs = false;
 };
 

@@ -40,6 +40,7 @@ class RolePlan {
     role.stages = layout_.stages;
     role.prefill_chunk = layout_.prefill_chunk;
     role.kv_tokens = layout_.kv_tokens;
+    role.num_speculative_tokens = layout_.num_speculative_tokens;
     return role;
   }
   RoleOptions Gateway() const {
@@ -101,7 +102,9 @@ std::vector<std::string> CommandLine(const RoleOptions& role) {
                                    "--prefill-chunk",
                                    absl::StrCat(role.prefill_chunk),
                                    "--kv-tokens",
-                                   absl::StrCat(role.kv_tokens)};
+                                   absl::StrCat(role.kv_tokens),
+                                   "--num-speculative-tokens",
+                                   absl::StrCat(role.num_speculative_tokens)};
   const auto add = [&line](const char* flag, const std::string& value) {
     if (value.empty()) return;
     line.push_back(flag);

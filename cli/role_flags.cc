@@ -35,6 +35,9 @@ void AddRoleFlags(CLI::App& app, RoleOptions& options) {
   AddFlag(app, "--kv-tokens", options.kv_tokens, "Router worker: KV cache size; 0: by memory")
       ->check(RangeOf("--kv-tokens"));
   AddFlag(app, "--grpc-port", options.grpc_port, "Gateway: port of the gRPC API; 0: there is none");
+  AddFlag(app, "--num-speculative-tokens", options.num_speculative_tokens,
+          "Router worker: tokens guessed ahead by multi-token prediction; 0: off")
+      ->check(RangeOf("--num-speculative-tokens"));
   AddFlag(app, "--api-key-file", options.api_key_file, "Gateway: file with bearer keys");
   AddFlag(app, "--served-model-name", options.served_model_name, "Gateway: name of the model");
 }

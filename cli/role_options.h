@@ -26,6 +26,7 @@ struct RoleOptions {
   int stages = 1;
   int prefill_chunk = 256;
   int64_t kv_tokens = 0;
+  int num_speculative_tokens = 0;
   // Gateway:
   uint16_t grpc_port = 0;  // 0: no gRPC API
   std::string api_key_file;

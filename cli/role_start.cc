@@ -128,6 +128,7 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartRouter(const RoleOptions& opti
   role.stages = options.stages;
   role.prefill_chunk = options.prefill_chunk;
   role.kv_tokens = options.kv_tokens;
+  role.draft_tokens = options.num_speculative_tokens;
   ASSIGN_OR_RETURN(role.transport, ChooseTransport(options, environment.network));
   role.pool = environment.pool.get();
   ASSIGN_OR_RETURN(auto started, router::RouterServer::Start(std::move(role)));

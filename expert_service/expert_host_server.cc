@@ -61,7 +61,7 @@ std::vector<uint32_t> ExpertsPerLayer(const model::ModelSpec& spec) {
 }
 
 uint64_t BytesPerExpert(const model::ModelSpec& spec, kernels::NumericsClass numerics) {
-  const std::vector<int64_t> layers = spec.MoeLayers();
+  const std::vector<int64_t> layers = spec.MoeBlocks();
   if (layers.empty()) return 0;
   const model::FfnSpec& ffn = spec.Block(layers.front()).ffn;
   const uint64_t matrices = ffn.gated ? 3 : 2;
@@ -206,7 +206,7 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
     size->set_bytes(BytesPerExpert(spec, static_cast<kernels::NumericsClass>(numerics)));
   }
   uint64_t experts = 0;
-  for (const int64_t layer : spec.MoeLayers()) {
+  for (const int64_t layer : spec.MoeBlocks()) {
     request.add_moe_layers(static_cast<uint32_t>(layer));
     request.set_experts_per_layer(experts_per_layer[layer]);
     experts += experts_per_layer[layer];

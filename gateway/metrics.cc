@@ -58,7 +58,7 @@ class Follower {
 
 struct Metrics::Impl {
   struct Followed {
-    Follower queries, hits, preemptions;
+    Follower queries, hits, preemptions, draft_tokens, accepted_tokens;
   };
   struct WorkerGauges {
     Gauge* alive = nullptr;
@@ -105,6 +105,11 @@ struct Metrics::Impl {
                                      "Prompt tokens found in the prefix cache");
   Counter& preemptions =
       MakeCounter(registry, "switchyard_preemptions_total", "Requests preempted by the scheduler");
+  Counter& draft_tokens = MakeCounter(registry, "switchyard_spec_decode_num_draft_tokens_total",
+                                      "Tokens guessed and computed ahead");
+  Counter& accepted_tokens =
+      MakeCounter(registry, "switchyard_spec_decode_num_accepted_tokens_total",
+                  "Tokens guessed ahead that were right");
   Histogram& first_token = MakeHistogram(registry, "switchyard_time_to_first_token_seconds",
                                          "From the request to a choice's first token", kLongTimes);
   Histogram& inter_token = MakeHistogram(registry, "switchyard_inter_token_latency_seconds",
@@ -186,6 +191,8 @@ std::string Metrics::Render(const std::vector<WorkerReport>& workers) {
     followed.queries.Follow(impl_->prefix_queries, status.prefix_cache_queries());
     followed.hits.Follow(impl_->prefix_hits, status.prefix_cache_hits());
     followed.preemptions.Follow(impl_->preemptions, status.preemptions());
+    followed.draft_tokens.Follow(impl_->draft_tokens, status.draft_tokens());
+    followed.accepted_tokens.Follow(impl_->accepted_tokens, status.accepted_draft_tokens());
   }
   impl_->ForgetAllBut(workers);
   impl_->running.Set(running);

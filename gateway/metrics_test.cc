@@ -27,5 +27,17 @@ TEST(MetricsTest, AWorkerThatLeftHasNoGauges) {
   EXPECT_NE(text.find("switchyard_router_worker_up{worker=\"router-1\"} 1"), std::string::npos);
 }
 
+TEST(MetricsTest, CountsDraftsOfAllWorkers) {
+  Metrics metrics;
+  WorkerReport report = Report("router-0", 0);
+  report.status.set_draft_tokens(10);
+  report.status.set_accepted_draft_tokens(4);
+  WorkerReport other = report;
+  other.name = "router-1";
+  const std::string text = metrics.Render({report, other});
+  EXPECT_NE(text.find("switchyard_spec_decode_num_draft_tokens_total 20"), std::string::npos);
+  EXPECT_NE(text.find("switchyard_spec_decode_num_accepted_tokens_total 8"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace switchyard::gateway

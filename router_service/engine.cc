@@ -30,15 +30,22 @@ constexpr Duration kIdleWait = std::chrono::milliseconds(500);
 // Deadlines are looked at no more often than this.
 constexpr Duration kExpiryInterval = std::chrono::milliseconds(5);
 
-RequestLimits LimitsOf(const Pipeline& pipeline, int64_t kv_pages) {
+RequestLimits LimitsOf(const Pipeline& pipeline, const EngineOptions& options) {
   const model::ModelSpec& spec = pipeline.spec();
   const WholeRows whole = WholeRowsOf(spec);
   // A source begins on a page of its own, and the decoder with a token of its own.
-  const int64_t pages = whole.sources ? std::max<int64_t>(0, kv_pages - 2) : kv_pages;
+  const int64_t pages =
+      whole.sources ? std::max<int64_t>(0, options.kv_pages - 2) : options.kv_pages;
   return {.vocabulary = spec.vocabulary,
           .max_positions = std::min(spec.max_positions, pages * kPagePositions),
           .max_whole = pipeline.max_rows(),
-          .whole = whole};
+          .whole = whole,
+          .mtp = options.draft_tokens > 0};
+}
+
+std::string DescribeDrafts(uint64_t drafted, uint64_t accepted) {
+  if (drafted == 0) return "";
+  return absl::StrFormat(", %.1f%% of %d drafts accepted", 100.0 * accepted / drafted, drafted);
 }
 
 }  // namespace
@@ -58,7 +65,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& c
                                   {.numerics = options.numerics,
                                    .stages = options.stages,
                                    .kv_pages = options.kv_pages,
-                                   .max_rows = options.scheduler.max_batch_rows},
+                                   .max_rows = options.scheduler.max_batch_rows,
+                                   .mtp = options.draft_tokens > 0},
                                   pool, dispatcher, progress));
   const BlockHash chain_root = ChainRoot(checkpoint.digest(), /*weights_version=*/1,
                                          kernels::Name(options.numerics), options.prefix_seed);
@@ -72,7 +80,7 @@ Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernel
       pool_(pool),
       dispatcher_(dispatcher),
       pipeline_(std::move(pipeline)),
-      limits_(LimitsOf(*pipeline_, options.kv_pages)),
+      limits_(LimitsOf(*pipeline_, options)),
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
       samplers_(pool.threads()),
@@ -102,7 +110,8 @@ absl::StatusOr<uint64_t> Engine::Generate(GenerateParameters parameters,
   }
   const int64_t prompt = std::ssize(parameters.prompt);
   const SequenceRope rope = pipeline_->ropes().Of(prompt + parameters.max_tokens);
-  auto task = std::make_unique<Generation>(std::move(parameters), spec.eos_tokens, std::move(sink));
+  auto task = std::make_unique<Generation>(std::move(parameters), spec.eos_tokens,
+                                           options_.draft_tokens, std::move(sink));
   Sequence& sequence = task->sequence;
   sequence.source = std::move(source);
   sequence.rope = rope;
@@ -248,12 +257,20 @@ bool Engine::StartBatch(uint32_t index) {
   if (!scheduler_.Next(other, flight.plan)) return false;
   flight.busy = true;
   flight.started = options_.clock->Now();
+  flight.mtp_passes = 0;
   flight.chunks.clear();
+  flight.parts.clear();
+  int64_t first_row = 0;
   for (const PlannedChunk& chunk : flight.plan.chunks) {
     flight.chunks.push_back(ChunkOf(chunk, flight.plan.encoder));
+    flight.parts.push_back({.task = &TaskOf(chunk),
+                            .first_position = chunk.first_position,
+                            .first_row = first_row,
+                            .rows = chunk.rows});
+    first_row += chunk.rows;
   }
   pipeline_->batch(index).Assign(flight.chunks, flight.plan.phase, options_.expert_timeout);
-  if (pipeline_->Start(index) == BatchProgress::kDone) FinishBatch(index);
+  if (pipeline_->Start(index) == BatchProgress::kDone) FinishPass(index);
   return true;
 }
 
@@ -278,7 +295,7 @@ bool Engine::AdvanceBatch(uint32_t index) {
   if (!progress.ok()) {
     FailBatch(index, progress.status());
   } else if (*progress == BatchProgress::kDone) {
-    FinishBatch(index);
+    FinishPass(index);
   } else {
     return *progress == BatchProgress::kMoved;
   }
@@ -310,10 +327,23 @@ void Engine::FailBatch(uint32_t index, const absl::Status& status) {
   }
 }
 
+void Engine::FinishPass(uint32_t index) {
+  Flight& flight = flights_[index];
+  while (true) {
+    FailParts(index);
+    if (!flight.plan.encoder) TakeLogits(index);
+    if (flight.mtp_passes == 1) TakeMtpRows(index);
+    if (!PlanMtpPass(index)) break;
+    if (pipeline_->StartMtp(index, flight.chunks, flight.source_rows) == BatchProgress::kMoved) {
+      return;
+    }
+  }
+  FinishBatch(index);
+}
+
 void Engine::FinishBatch(uint32_t index) {
   Flight& flight = flights_[index];
   flight.busy = false;
-  if (!flight.plan.encoder) TakeLogits(index);
   int64_t first_row = 0;
   for (const PlannedChunk& chunk : flight.plan.chunks) {
     FinishChunk(index, chunk, first_row);
@@ -321,17 +351,42 @@ void Engine::FinishBatch(uint32_t index) {
   }
 }
 
-// Computes the logits that tasks want of a batch that is through, block by block, and hands them
+// Ends tasks one of whose rows has failed. Rows that are only guesses may fail: what they were to
+// tell is then not known.
+void Engine::FailParts(uint32_t index) {
+  const Flight& flight = flights_[index];
+  const MicroBatch& batch = pipeline_->batch(index);
+  for (size_t i = 0; i < flight.parts.size(); ++i) {
+    const Part& part = flight.parts[i];
+    const bool model = flight.mtp_passes == 0;
+    if (part.task->ended || (!model && part.task->mtp_use() == MtpUse::kGuess)) continue;
+    const int64_t rows = part.rows - (model ? flight.plan.chunks[i].drafts : 0);
+    for (int64_t row = 0; row < rows; ++row) {
+      if (!batch.RowFailed(part.first_row + row)) continue;
+      Fail(*part.task, absl::InternalError(absl::StrCat(
+                           "the model's values for a token at position ", part.first_position + row,
+                           " are not numbers: its router chose no expert, or an expert "
+                           "overflowed")));
+      break;
+    }
+  }
+}
+
+// Computes the logits that tasks want of a pass that is through, block by block, and hands them
 // out.
 void Engine::TakeLogits(uint32_t index) {
-  int64_t row = 0;
-  for (const PlannedChunk& chunk : flights_[index].plan.chunks) {
-    Task& task = TaskOf(chunk);
-    const bool usable = !task.ended && !RowsFailed(index, row, chunk.rows);
-    for (int64_t i = 0; i < chunk.rows; ++i, ++row) {
-      const int64_t position = chunk.first_position + i;
-      if (!usable || !task.WantsLogits(position)) continue;
-      wanted_.push_back({.task = &task, .position = position});
+  const Flight& flight = flights_[index];
+  for (const Part& part : flight.parts) {
+    if (part.task->ended) continue;
+    for (int64_t i = 0; i < part.rows; ++i) {
+      const int64_t row = part.first_row + i;
+      if (pipeline_->batch(index).RowFailed(row)) break;
+      const int64_t position = part.first_position + i;
+      if (!(flight.mtp_passes == 0 ? part.task->WantsLogits(position)
+                                   : part.task->WantsMtpLogits(position))) {
+        continue;
+      }
+      wanted_.push_back({.task = part.task, .position = position});
       wanted_rows_.push_back(static_cast<int32_t>(row));
       if (std::ssize(wanted_) == kLogitsRows) TakeLogitsBlock(index);
     }
@@ -350,12 +405,17 @@ void Engine::TakeLogitsBlock(uint32_t index) {
   const int64_t tasks = std::ssize(task_begins_);
   task_begins_.push_back(rows);
   taken_.assign(tasks, absl::OkStatus());
-  pool_.ParallelFor(tasks, [this](int64_t task, int worker) {
+  const bool mtp = flights_[index].mtp_passes > 0;
+  pool_.ParallelFor(tasks, [this, mtp](int64_t task, int worker) {
     for (int64_t row = task_begins_[task]; row < task_begins_[task + 1]; ++row) {
-      const float* const logits = logits_.As<float>() + row * limits_.vocabulary;
-      taken_[task].Update(wanted_[row].task->TakeLogits(
-          wanted_[row].position, {logits, static_cast<size_t>(limits_.vocabulary)},
-          samplers_[worker]));
+      const std::span logits(logits_.As<float>() + row * limits_.vocabulary,
+                             static_cast<size_t>(limits_.vocabulary));
+      const WantedRow& wanted = wanted_[row];
+      if (mtp) {
+        wanted.task->TakeMtpLogits(wanted.position, logits, samplers_[worker]);
+      } else {
+        taken_[task].Update(wanted.task->TakeLogits(wanted.position, logits, samplers_[worker]));
+      }
     }
   });
   for (int64_t task = 0; task < tasks; ++task) {
@@ -367,19 +427,22 @@ void Engine::TakeLogitsBlock(uint32_t index) {
 
 void Engine::FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row) {
   Task& task = TaskOf(chunk);
-  if (!task.ended && RowsFailed(index, first_row, chunk.rows)) {
-    Fail(task, absl::InternalError(absl::StrCat(
-                   "the model's values for a token between positions ", chunk.first_position,
-                   " and ", chunk.first_position + chunk.rows - 1,
-                   " are not numbers: its router chose no expert, or an expert overflowed")));
-  }
   if (task.ended) return Leave(chunk);
-  scheduler_.Complete(chunk);
+  const std::span<const int32_t> chosen = task.chosen();
+  PlannedChunk kept = chunk;
+  if (chunk.drafts > 0) {
+    const int64_t accepted = std::ssize(chosen) - 1;  // the last comes from the row behind them
+    kept.rows -= chunk.drafts - accepted;
+    draft_tokens_ += chunk.drafts;
+    accepted_draft_tokens_ += accepted;
+  }
+  task.sequence.tokens.insert(task.sequence.tokens.end(), chosen.begin(), chosen.end());
+  scheduler_.Complete(kept);
   task.stalled_since.reset();
   if (flights_[index].plan.encoder) {
     task.EndEncoder(pipeline_->batch(index), first_row, chunk.rows);
   } else {
-    EndChunk(index, chunk, first_row);
+    EndChunk(index, kept, first_row);
   }
 }
 
@@ -389,14 +452,6 @@ void Engine::EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_r
   prompt_tokens_ += outcome.prompt_tokens;
   generated_tokens_ += outcome.generated_tokens;
   if (outcome.finished) End(task);
-}
-
-bool Engine::RowsFailed(uint32_t index, int64_t first_row, int64_t rows) {
-  const MicroBatch& batch = pipeline_->batch(index);
-  for (int64_t row = first_row; row < first_row + rows; ++row) {
-    if (batch.RowFailed(row)) return true;
-  }
-  return false;
 }
 
 void Engine::Fail(Task& task, const absl::Status& status) {
@@ -422,7 +477,9 @@ void Engine::End(Task& task) {
 // Takes a chunk out of flight without using it.
 void Engine::Leave(const PlannedChunk& chunk) {
   scheduler_.Discard(chunk);
-  if (Task& task = TaskOf(chunk); task.ended) End(task);
+  Task& task = TaskOf(chunk);
+  task.Discard();
+  if (task.ended) End(task);
 }
 
 void Engine::PublishStatus() {
@@ -433,6 +490,8 @@ void Engine::PublishStatus() {
     status_.kv_pages_used = cache_.used_pages();
     status_.prompt_tokens = prompt_tokens_;
     status_.generated_tokens = generated_tokens_;
+    status_.draft_tokens = draft_tokens_;
+    status_.accepted_draft_tokens = accepted_draft_tokens_;
     status_.scheduler = scheduler_.counters();
   }
   if (options_.clock->Now() - logged_at_ >= options_.status_interval) LogStatus();
@@ -446,9 +505,12 @@ void Engine::LogStatus() {
   const uint64_t generated = status.generated_tokens - logged_.generated_tokens;
   if (prompt + generated > 0 || !tasks_.empty()) {
     LogInfo() << absl::StrFormat(
-        "%.1f tokens/s generated, %.1f tokens/s of prompts, %d running, %d waiting, KV %.1f%% used",
-        generated / seconds, prompt / seconds, status.running, status.waiting,
-        100.0 * status.kv_pages_used / status.kv_pages_total);
+                     "%.1f tokens/s generated, %.1f tokens/s of prompts, %d running, %d waiting, "
+                     "KV %.1f%% used",
+                     generated / seconds, prompt / seconds, status.running, status.waiting,
+                     100.0 * status.kv_pages_used / status.kv_pages_total)
+              << DescribeDrafts(status.draft_tokens - logged_.draft_tokens,
+                                status.accepted_draft_tokens - logged_.accepted_draft_tokens);
   }
   logged_ = status;
   logged_at_ = now;

@@ -35,6 +35,9 @@ struct EngineOptions {
   int64_t kv_pages = 4096;      // of 16 positions each
   int64_t max_requests = 1024;  // running and waiting; more are refused
   uint32_t micro_batches = ExpertDispatcher::kMicroBatches;  // in flight at a time
+  // Most tokens that the block for multi-token prediction guesses ahead; 0: it is not loaded. The
+  // answers are the same.
+  int64_t draft_tokens = 0;
   SchedulerOptions scheduler;
   // How long the experts of one layer may stay away, and a request waits for lost ones in all.
   Duration expert_timeout = std::chrono::seconds(30);
@@ -50,6 +53,8 @@ struct EngineStatus {
   int64_t kv_pages_total = 0;
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
+  uint64_t draft_tokens = 0;  // guessed and computed ahead
+  uint64_t accepted_draft_tokens = 0;
   SchedulerCounters scheduler;
 };
 
@@ -89,11 +94,25 @@ class Engine {
   const RequestLimits& limits() const { return limits_; }
 
  private:
+  // Rows of one task in the pass that a micro-batch is in.
+  struct Part {
+    Task* task = nullptr;
+    int64_t first_position = 0;
+    int64_t first_row = 0;
+    int64_t rows = 0;
+  };
+  // A micro-batch passes the model, then the block for multi-token prediction up to draft_tokens
+  // times. Until then nothing of it is used.
   struct Flight {
     bool busy = false;
     BatchPlan plan;
     TimePoint started{};
-    std::vector<SequenceChunk> chunks;  // of the plan, as the pipeline takes them
+    int64_t mtp_passes = 0;  // that it has begun
+    std::vector<Part> parts;
+    // Of the pass that begins:
+    std::vector<Part> next_parts;
+    std::vector<SequenceChunk> chunks;
+    std::vector<int32_t> source_rows;  // of the pass before
   };
   struct WantedRow {
     Task* task;
@@ -116,12 +135,20 @@ class Engine {
   bool AdvanceBatch(uint32_t index);
   void AbandonBatch(uint32_t index);
   void FailBatch(uint32_t index, const absl::Status& status);
+  void FinishPass(uint32_t index);
   void FinishBatch(uint32_t index);
+  void FailParts(uint32_t index);
   void TakeLogits(uint32_t index);
   void TakeLogitsBlock(uint32_t index);
   void FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
   void EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
-  bool RowsFailed(uint32_t index, int64_t first_row, int64_t rows);
+
+  // Multi-token prediction (engine_mtp.cc).
+  bool PlanMtpPass(uint32_t index);
+  void PlanMtpRows(Flight& flight, const Part& part);
+  void PlanMtpGuess(Flight& flight, const Part& part);
+  void TakeMtpRows(uint32_t index);
+
   Task& TaskOf(const PlannedChunk& chunk) { return *tasks_.at(chunk.sequence->id); }
   void Fail(Task& task, const absl::Status& status);
   void End(Task& task);
@@ -149,6 +176,8 @@ class Engine {
   TimePoint next_expiry_{};
   uint64_t prompt_tokens_ = 0;
   uint64_t generated_tokens_ = 0;
+  uint64_t draft_tokens_ = 0;
+  uint64_t accepted_draft_tokens_ = 0;
   EngineStatus logged_;  // at the last status line
   TimePoint logged_at_{};
 

@@ -83,6 +83,7 @@ absl::Status EvaluateCall::StartRow(int row) {
                         .logits = request_.logits(),
                         .routing = request_.routing(),
                         .token_nll = request_.token_nll(),
+                        .mtp = request_.mtp(),
                         .deadline = deadline_},
                        std::make_shared<Row>(weak_.lock(), static_cast<uint32_t>(row)));
   if (!id.ok()) {

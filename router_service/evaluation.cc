@@ -43,11 +43,7 @@ void Evaluation::AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows) 
   const int64_t decoder_layers = std::ssize(spec_.layers);
   for (const int64_t layer : spec_.MoeLayers()) {
     if ((layer >= decoder_layers) != batch.encoder()) continue;
-    const int64_t k = spec_.Block(layer).ffn.router->top_k;
-    const int32_t* const ids = batch.chosen_ids(layer) + first_row * k;
-    const float* const weights = batch.expert_weights(layer) + first_row * k;
-    piece_.routing.push_back(
-        {.layer = layer, .ids = {ids, ids + rows * k}, .weights = {weights, weights + rows * k}});
+    piece_.routing.push_back(RoutingOf(batch, layer, first_row, rows));
   }
 }
 
@@ -74,6 +70,33 @@ ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t 
     sink_->Piece(std::exchange(piece_, {}));
   }
   return {.finished = last, .prompt_tokens = last ? std::ssize(sequence.tokens) : 0};
+}
+
+LayerRouting Evaluation::RoutingOf(MicroBatch& batch, int64_t layer, int64_t first_row,
+                                   int64_t rows) const {
+  const int64_t k = spec_.Block(layer).ffn.router->top_k;
+  const int32_t* const ids = batch.chosen_ids(layer) + first_row * k;
+  const float* const weights = batch.expert_weights(layer) + first_row * k;
+  return {.layer = layer, .ids = {ids, ids + rows * k}, .weights = {weights, weights + rows * k}};
+}
+
+bool Evaluation::WantsMtpLogits(int64_t position) const { return position >= delivered_; }
+
+void Evaluation::TakeMtpLogits(int64_t, std::span<const float> logits, Sampler&) {
+  piece_.mtp_logits.insert(piece_.mtp_logits.end(), logits.begin(), logits.end());
+}
+
+void Evaluation::TakeMtpRows(MicroBatch& batch, int64_t first_position, int64_t first_row,
+                             int64_t rows) {
+  const int64_t skipped = std::max<int64_t>(0, delivered_ - first_position);
+  if (skipped >= rows) return;
+  first_row += skipped;
+  piece_.mtp_positions = rows - skipped;
+  const float* const hidden = batch.hidden() + first_row * spec_.hidden;
+  piece_.mtp_hidden.assign(hidden, hidden + piece_.mtp_positions * spec_.hidden);
+  if (!parameters_.routing || !spec_.mtp->ffn.router) return;
+  const auto layer = static_cast<int64_t>(spec_.layers.size());
+  piece_.mtp_routing = {RoutingOf(batch, layer, first_row, piece_.mtp_positions)};
 }
 
 }  // namespace switchyard::router

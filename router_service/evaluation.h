@@ -22,10 +22,18 @@ class Evaluation : public Task {
   absl::Status TakeLogits(int64_t position, std::span<const float> logits,
                           Sampler& sampler) override;
   void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) override;
+  MtpUse mtp_use() const override { return parameters_.mtp ? MtpUse::kResult : MtpUse::kNone; }
+  bool WantsMtpLogits(int64_t position) const override;
+  void TakeMtpLogits(int64_t position, std::span<const float> logits, Sampler& sampler) override;
+  void TakeMtpRows(MicroBatch& batch, int64_t first_position, int64_t first_row,
+                   int64_t rows) override;
+  void Discard() override { piece_ = {}; }
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
 
  private:
+  LayerRouting RoutingOf(MicroBatch& batch, int64_t layer, int64_t first_row, int64_t rows) const;
+
   const EvaluateParameters parameters_;
   const model::ModelSpec& spec_;
   const std::shared_ptr<EvaluationSink> sink_;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "services/base/status_macros.h"
 
 namespace switchyard::router {
 namespace {
@@ -18,15 +17,15 @@ absl::Status NotNumbers(int64_t position) {
 }  // namespace
 
 Generation::Generation(GenerateParameters parameters, std::span<const int64_t> model_end_tokens,
-                       std::shared_ptr<GenerationSink> sink)
-    : parameters_(std::move(parameters)),
-      sink_(std::move(sink)),
-      edits_(parameters_.logit_edits, parameters_.prompt, parameters_.generated,
-             parameters_.max_tokens - std::ssize(parameters_.generated)) {
+                       int64_t max_drafts, std::shared_ptr<GenerationSink> sink)
+    : parameters_(std::move(parameters)), sink_(std::move(sink)) {
+  chosen_.reserve(1 + max_drafts);
+  sequence.drafts.reserve(max_drafts);
   sequence.tokens.reserve(prompt_tokens() + parameters_.max_tokens);
   sequence.tokens = parameters_.prompt;
   sequence.tokens.insert(sequence.tokens.end(), parameters_.generated.begin(),
                          parameters_.generated.end());
+  ObserveOutput();
   // Every row of the prompt is wanted, so none may come from the cache.
   sequence.share_prefix = parameters_.prompt_logprobs < 0;
   name = parameters_.request_id;
@@ -53,7 +52,7 @@ bool Generation::FinishAtOnce() {
 }
 
 bool Generation::WantsLogits(int64_t position) const {
-  if (position == std::ssize(sequence.tokens) - 1) return generated() < parameters_.max_tokens;
+  if (position >= std::ssize(sequence.tokens) - 1) return generated() < parameters_.max_tokens;
   // Again after a preemption, but not what is known already.
   return parameters_.prompt_logprobs >= 0 && position < prompt_tokens() - 1 &&
          position >= std::ssize(prompt_logprobs_);
@@ -66,27 +65,78 @@ absl::Status Generation::TakeLogits(int64_t position, std::span<const float> log
         LogprobsOf(logits, parameters_.prompt[position + 1], parameters_.prompt_logprobs));
     return std::isnan(prompt_logprobs_.back().logprob) ? NotNumbers(position) : absl::OkStatus();
   }
-  RETURN_IF_ERROR(Choose(position, logits, sampler));
+  if (!DraftsHold(position)) return absl::OkStatus();
+  const absl::StatusOr<int32_t> token = Choose(position, logits, sampler);
+  // Behind drafts: the tokens before it are out first, then it is computed again and fails.
+  if (!token.ok()) return chosen_.empty() ? token.status() : absl::OkStatus();
+  chosen_.push_back(*token);
+  edits_->Observe(*token);
   if (parameters_.logprobs >= 0) {
-    chosen_logprobs_ = LogprobsOf(logits, chosen_, parameters_.logprobs);
+    chosen_logprobs_.push_back(LogprobsOf(logits, *token, parameters_.logprobs));
   }
   return absl::OkStatus();
 }
 
-absl::Status Generation::Choose(int64_t position, std::span<const float> logits, Sampler& sampler) {
-  const std::span<const int32_t> output = std::span(sequence.tokens).subspan(prompt_tokens());
-  const std::span<const int32_t> banned =
-      generated() < parameters_.min_tokens ? end_tokens_ : std::span<const int32_t>();
-  const std::span<const float> edited = sampler.Edit(logits, edits_, output, banned);
-  chosen_ = sampler.Choose(edited, parameters_.sampling, position + 1);
-  if (chosen_ >= 0) return absl::OkStatus();
+absl::StatusOr<int32_t> Generation::Choose(int64_t position, std::span<const float> logits,
+                                           Sampler& sampler) {
+  const bool may_end = generated() + std::ssize(chosen_) >= parameters_.min_tokens;
+  const std::span<const float> edited =
+      sampler.Edit(logits, *edits_, Output(), may_end ? std::span<const int32_t>() : end_tokens_);
+  const int32_t token = sampler.Choose(edited, parameters_.sampling, position + 1);
+  if (token >= 0) return token;
   if (sampler.Choose(logits, parameters_.sampling, position + 1) < 0) return NotNumbers(position);
   return absl::InvalidArgumentError(
       "sampling.allowed_token_ids: with bad_words and min_tokens no token is left to choose");
 }
 
+// Everything that was generated, with what is chosen.
+std::span<const int32_t> Generation::Output() {
+  const std::span<const int32_t> output = std::span(sequence.tokens).subspan(prompt_tokens());
+  if (chosen_.empty() || edits_->none()) return output;
+  output_.assign(output.begin(), output.end());
+  output_.insert(output_.end(), chosen_.begin(), chosen_.end());
+  return output_;
+}
+
+// The edits of a sequence that holds what `sequence` does.
+void Generation::ObserveOutput() {
+  edits_.emplace(parameters_.logit_edits, parameters_.prompt,
+                 std::span(sequence.tokens).subspan(prompt_tokens()),
+                 parameters_.max_tokens - generated());
+}
+
+// Whether the row at `position`, whose tokens after the sequence's are drafts, has seen what was
+// really chosen, and is not behind the end.
+bool Generation::DraftsHold(int64_t position) const {
+  const int64_t before = position - (std::ssize(sequence.tokens) - 1);
+  return before == std::ssize(chosen_) &&
+         (before == 0 ||
+          (chosen_.back() == sequence.drafts[before - 1] && !IsEndToken(chosen_.back())));
+}
+
+// Where the token after the last one known or guessed is still to come, and another behind it: the
+// last token of an answer is not worth a guess.
+bool Generation::WantsMtpLogits(int64_t position) const {
+  if (chosen_.empty() || IsEndToken(chosen_.back())) return false;
+  const int64_t ahead = std::ssize(chosen_) + std::ssize(sequence.drafts);
+  return position + 2 == std::ssize(sequence.tokens) + ahead &&
+         generated() + ahead + 1 < parameters_.max_tokens;
+}
+
+void Generation::TakeMtpLogits(int64_t position, std::span<const float> logits, Sampler& sampler) {
+  const int32_t token = sampler.Choose(logits, {.temperature = 0}, position + 2);
+  if (token >= 0) sequence.drafts.push_back(token);
+}
+
+void Generation::Discard() {
+  if (chosen_.empty()) return;
+  chosen_.clear();
+  chosen_logprobs_.clear();
+  ObserveOutput();
+}
+
 ChunkOutcome Generation::EndChunk(MicroBatch&, int64_t, int64_t) {
-  if (sequence.pending() > 0) return {};
+  if (chosen_.empty() && sequence.pending() > 0) return {};
   GenerationUpdate update;
   ChunkOutcome outcome;
   if (!updated_) {
@@ -100,17 +150,15 @@ ChunkOutcome Generation::EndChunk(MicroBatch&, int64_t, int64_t) {
                 std::back_inserter(update.prompt_logprobs));
     }
   }
-  if (chosen_ >= 0) {
-    outcome.generated_tokens = 1;
-    const int32_t token = std::exchange(chosen_, -1);
-    sequence.tokens.push_back(token);
-    edits_.Observe(token);
-    update.tokens.push_back(token);
-    if (parameters_.logprobs >= 0) update.logprobs.push_back(std::move(chosen_logprobs_));
-    if (IsEndToken(token)) {
+  if (!chosen_.empty()) {
+    outcome.generated_tokens = std::ssize(chosen_);
+    if (const int32_t last = chosen_.back(); IsEndToken(last)) {
       update.finish = FinishReason::kStop;
-      update.stop_token = token;
+      update.stop_token = last;
     }
+    update.tokens.assign(chosen_.begin(), chosen_.end());
+    chosen_.clear();
+    update.logprobs = std::exchange(chosen_logprobs_, {});
   }
   if (update.finish == FinishReason::kNone && generated() >= parameters_.max_tokens) {
     update.finish = FinishReason::kLength;

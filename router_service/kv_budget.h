@@ -10,8 +10,9 @@
 
 namespace switchyard::router {
 
-// `memory_bytes`: of the machine. At least one page.
-int64_t DefaultKvPages(const model::ModelSpec& spec, kernels::NumericsClass numerics,
+// `memory_bytes`: of the machine; `mtp`: the block for multi-token prediction has a cache, too. At
+// least one page.
+int64_t DefaultKvPages(const model::ModelSpec& spec, bool mtp, kernels::NumericsClass numerics,
                        int64_t memory_bytes);
 
 // Of this machine.

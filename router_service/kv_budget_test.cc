@@ -21,16 +21,19 @@ model::ModelSpec Spec() {
 }
 
 TEST(KvBudgetTest, GivesLargeMachinesWhatTheyCanUse) {
-  EXPECT_EQ(DefaultKvPages(Spec(), kernels::NumericsClass::kBf16, int64_t{1} << 40), 64 * 100);
+  EXPECT_EQ(DefaultKvPages(Spec(), /*mtp=*/false, kernels::NumericsClass::kBf16, int64_t{1} << 40),
+            64 * 100);
 }
 
 TEST(KvBudgetTest, TakesAQuarterOfSmallMachines) {
-  EXPECT_EQ(DefaultKvPages(Spec(), kernels::NumericsClass::kBf16, 1 << 20), (1 << 20) / 4 / 4096);
-  EXPECT_EQ(DefaultKvPages(Spec(), kernels::NumericsClass::kFp32, 1 << 20), (1 << 20) / 4 / 8192);
+  EXPECT_EQ(DefaultKvPages(Spec(), /*mtp=*/false, kernels::NumericsClass::kBf16, 1 << 20),
+            (1 << 20) / 4 / 4096);
+  EXPECT_EQ(DefaultKvPages(Spec(), /*mtp=*/false, kernels::NumericsClass::kFp32, 1 << 20),
+            (1 << 20) / 4 / 8192);
 }
 
 TEST(KvBudgetTest, GivesAPageAtTheLeast) {
-  EXPECT_EQ(DefaultKvPages(Spec(), kernels::NumericsClass::kBf16, 1), 1);
+  EXPECT_EQ(DefaultKvPages(Spec(), /*mtp=*/false, kernels::NumericsClass::kBf16, 1), 1);
 }
 
 }  // namespace

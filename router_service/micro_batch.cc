@@ -1,6 +1,7 @@
 #include "router_service/micro_batch.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "services/base/check.h"
 
@@ -20,10 +21,14 @@ int64_t AttendedWidth(const model::AttentionSpec& spec) {
 
 MicroBatch::MicroBatch(const model::ModelSpec& spec, kernels::NumericsClass numerics,
                        uint32_t index, int64_t max_rows)
-    : index_(index), max_rows_(max_rows), failed_(max_rows), router_failed_(max_rows) {
+    : index_(index),
+      hidden_width_(spec.hidden),
+      max_rows_(max_rows),
+      failed_(max_rows),
+      router_failed_(max_rows) {
   int64_t qkv_width = 0, attended_width = 0, experts = 0, routing_size = 0;
-  for (int64_t index = 0; index < spec.Blocks(); ++index) {
-    const model::LayerSpec& layer = spec.Block(index);
+  for (int64_t block = 0; block < spec.Blocks(); ++block) {
+    const model::LayerSpec& layer = spec.Block(block);
     const model::AttentionSpec& attention = layer.attention;
     attended_width = std::max(attended_width, AttendedWidth(attention));
     qkv_width = std::max(qkv_width, QkvWidth(attention));
@@ -66,7 +71,8 @@ void MicroBatch::Assign(std::span<const SequenceChunk> chunks, transport::Phase 
   for (const SequenceChunk& chunk : chunks) {
     AddRopeRun(chunk, std::ssize(tokens_));
     AddRoutingRun(chunk, std::ssize(tokens_));
-    tokens_.insert(tokens_.end(), chunk.tokens, chunk.tokens + chunk.rows);
+    tokens_.insert(tokens_.end(), chunk.tokens, chunk.tokens + chunk.rows - chunk.ahead.size());
+    tokens_.insert(tokens_.end(), chunk.ahead.begin(), chunk.ahead.end());
     for (int64_t row = 0; row < chunk.rows; ++row) {
       positions_.push_back(chunk.first_position + row);
     }
@@ -112,6 +118,15 @@ void MicroBatch::AddRoutingRun(const SequenceChunk& chunk, int64_t first_row) {
   for (; row < run.rows; ++row) capacity_ranges_.push_back({row, row + 1});
   // Their place does not move: the vector has room for every row.
   run.ranges = {ranges, capacity_ranges_.data() + capacity_ranges_.size()};
+}
+
+void MicroBatch::Continue(std::span<const SequenceChunk> chunks, std::span<const int32_t> rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::memmove(hidden() + i * hidden_width_, hidden() + rows[i] * hidden_width_,
+                 hidden_width_ * sizeof(float));
+  }
+  Assign(chunks, phase_, expert_timeout_);
+  CHECK(rows_ == std::ssize(rows)) << rows_ << " rows go on from " << rows.size();
 }
 
 }  // namespace switchyard::router

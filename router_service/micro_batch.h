@@ -28,6 +28,7 @@ struct SequenceChunk {
   int64_t first_position = 0;
   int64_t rows = 0;
   const int32_t* pages = nullptr;  // the sequence's page table, up to first_position + rows
+  std::span<const int32_t> ahead;  // ids of the last of the rows; those before are at `tokens`
   const kernels::RopeTable* rope = nullptr;  // null: the model's only one
   // How experts with a capacity count: as in a full pass or as in generation, and how many leading
   // rows together. Every other row counts alone.
@@ -67,6 +68,10 @@ class MicroBatch {
   // may stay away.
   void Assign(std::span<const SequenceChunk> chunks, transport::Phase phase,
               Duration expert_timeout);
+
+  // Goes on with other rows of the same sequences: row i takes up the residual stream of row
+  // rows[i], ascending. The routing of layers that they do not pass is kept.
+  void Continue(std::span<const SequenceChunk> chunks, std::span<const int32_t> rows);
 
   uint32_t index() const { return index_; }
   int64_t rows() const { return rows_; }
@@ -113,6 +118,7 @@ class MicroBatch {
   void AddRoutingRun(const SequenceChunk& chunk, int64_t first_row);
 
   uint32_t index_;
+  int64_t hidden_width_;
   int64_t max_rows_;
   int64_t rows_ = 0;
   transport::Phase phase_ = transport::Phase::kDecode;

@@ -37,6 +37,14 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
                          (stage + 1) * layers / options.stages, options.numerics, pool, progress));
     pipeline->stages_.push_back(executor(std::move(weights)));
   }
+  pipeline->model_stages_ = pipeline->stages_.size();
+  if (options.mtp) {
+    ASSIGN_OR_RETURN(model::MtpWeights weights,
+                     model::LoadMtp(checkpoint, options.numerics, pool, progress));
+    pipeline->mtp_input_ = std::make_unique<MtpInput>(weights, pipeline->spec_, options.numerics,
+                                                      options.max_rows, pool);
+    pipeline->stages_.push_back(executor(std::move(weights.stage)));
+  }
   if (!spec.encoder_layers.empty()) {
     ASSIGN_OR_RETURN(model::EncoderWeights weights,
                      model::LoadEncoder(checkpoint, options.numerics, pool, progress));
@@ -67,7 +75,7 @@ BatchProgress Pipeline::AfterEncoder(uint32_t index, StageProgress progress) {
 }
 
 BatchProgress Pipeline::EnterFrom(uint32_t index, size_t stage) {
-  for (; stage < stages_.size(); ++stage) {
+  for (; stage < model_stages_; ++stage) {
     at_stage_[index] = stage;
     if (stages_[stage]->Enter(batch(index)) == StageProgress::kExpertsAway) {
       return BatchProgress::kMoved;
@@ -88,8 +96,18 @@ absl::StatusOr<BatchProgress> Pipeline::Advance(uint32_t index) {
   return EnterFrom(index, stage + 1);
 }
 
+BatchProgress Pipeline::StartMtp(uint32_t index, std::span<const SequenceChunk> chunks,
+                                 std::span<const int32_t> rows) {
+  batch(index).Continue(chunks, rows);
+  stages_[at_stage_[index]]->FinalNorm(batch(index));
+  mtp_input_->Run(batch(index));
+  at_stage_[index] = model_stages_;
+  const StageProgress progress = stages_[model_stages_]->Enter(batch(index));
+  return progress == StageProgress::kExpertsAway ? BatchProgress::kMoved : BatchProgress::kDone;
+}
+
 void Pipeline::Logits(uint32_t index, std::span<const int32_t> rows, float* logits) {
-  stages_.back()->Logits(batch(index), rows, logits);
+  stages_[at_stage_[index]]->Logits(batch(index), rows, logits);
 }
 
 }  // namespace switchyard::router

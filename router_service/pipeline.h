@@ -16,6 +16,7 @@
 #include "kernels/base/thread_pool.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/micro_batch.h"
+#include "router_service/mtp_input.h"
 #include "router_service/sequence_rope.h"
 #include "router_service/stage_executor.h"
 #include "services/model/checkpoint.h"
@@ -26,7 +27,7 @@ namespace switchyard::router {
 enum class BatchProgress {
   kWaiting,  // its experts are still away
   kMoved,    // went on and sent the next layer
-  kDone,     // through all stages
+  kDone,     // through all stages, or through the block for multi-token prediction
 };
 
 struct PipelineOptions {
@@ -34,6 +35,7 @@ struct PipelineOptions {
   int64_t stages = 1;      // layers are cut into this many even ranges
   int64_t kv_pages = 0;    // in every stage
   int64_t max_rows = 256;  // of a micro-batch, but for rows that cannot be cut (whole_rows.h)
+  bool mtp = false;        // loads the block for multi-token prediction, too
 };
 
 // Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
@@ -50,6 +52,13 @@ class Pipeline {
   // Starts batch `index`, which Assign has filled. Never kWaiting.
   BatchProgress Start(uint32_t index);
 
+  // Starts a pass of the block for multi-token prediction over a batch that is through. Row i of
+  // `chunks` goes on from row rows[i] of the batch (ascending): from the model's state, or from the
+  // block's own where its last pass was one. Tokens of a row at position t: token t + 1. Never
+  // kWaiting.
+  BatchProgress StartMtp(uint32_t index, std::span<const SequenceChunk> chunks,
+                         std::span<const int32_t> rows);
+
   // Takes the batch on if the experts it waits for are back. An error when a layer's experts are
   // lost; the batch is then over.
   absl::StatusOr<BatchProgress> Advance(uint32_t index);
@@ -57,13 +66,14 @@ class Pipeline {
   // Ends a batch that is not through. What its experts send later is dropped.
   void Abandon(uint32_t index) { dispatcher_.Abandon(index); }
 
-  // Logits of rows of a batch that is through, [rows][vocabulary]; at most its max_rows rows.
+  // Logits of rows of a batch that is through, [rows][vocabulary]; at most its max_rows rows. After
+  // a pass of the block for multi-token prediction: the block's.
   void Logits(uint32_t index, std::span<const int32_t> rows, float* logits);
 
   const model::ModelSpec& spec() const { return spec_; }
   const SequenceRopes& ropes() const { return ropes_; }
   int64_t max_rows() const { return batches_[0]->max_rows(); }
-  int64_t stages() const { return static_cast<int64_t>(stages_.size()); }
+  int64_t stages() const { return static_cast<int64_t>(model_stages_); }
   StageExecutor& stage(int64_t index) { return *stages_[index]; }
 
  private:
@@ -74,8 +84,10 @@ class Pipeline {
   const model::ModelSpec spec_;
   const SequenceRopes ropes_;
   ExpertDispatcher& dispatcher_;
-  std::vector<std::unique_ptr<StageExecutor>> stages_;
-  std::unique_ptr<StageExecutor> encoder_;  // where the model has one
+  size_t model_stages_ = 0;
+  std::vector<std::unique_ptr<StageExecutor>> stages_;  // the model's, then the MTP block if loaded
+  std::unique_ptr<MtpInput> mtp_input_;                 // likewise
+  std::unique_ptr<StageExecutor> encoder_;              // where the model has one
   std::array<std::unique_ptr<MicroBatch>, ExpertDispatcher::kMicroBatches> batches_;
   std::array<size_t, ExpertDispatcher::kMicroBatches> at_stage_{};
 };

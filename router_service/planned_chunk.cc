@@ -22,6 +22,7 @@ SequenceChunk DecoderChunk(const PlannedChunk& chunk) {
           .first_position = chunk.first_position,
           .rows = chunk.rows,
           .pages = sequence.pages.data(),
+          .ahead = std::span(sequence.drafts).first(chunk.drafts),
           .rope = sequence.rope.table.get(),
           .full_pass = sequence.full_pass,
           .counted_together = std::min(whole, chunk.rows),

@@ -151,6 +151,9 @@ absl::Status Validate(const EvaluateParameters& parameters, const RequestLimits&
   if (limits.whole.evaluations) RETURN_IF_ERROR(CheckWhole("rows.ids", tokens, limits));
   if (limits.whole.sources) RETURN_IF_ERROR(CheckWhole("rows.source_ids", source, limits));
   RETURN_IF_ERROR(CheckTokens("rows.source_ids", parameters.source, limits));
+  if (parameters.mtp && !limits.mtp) {
+    return Invalid("mtp", "this router worker runs without multi-token prediction");
+  }
   return CheckTokens("rows.ids", parameters.tokens, limits);
 }
 

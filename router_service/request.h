@@ -61,6 +61,7 @@ struct EvaluateParameters {
   bool logits = false;
   bool routing = false;
   bool token_nll = false;
+  bool mtp = false;  // what the block for multi-token prediction computes
   TimePoint deadline = TimePoint::max();
 };
 
@@ -79,6 +80,11 @@ struct EvaluationPiece {
   std::vector<float> logits;          // [positions][vocabulary]
   std::vector<LayerRouting> routing;  // one a MoE layer
   std::vector<double> token_nll;  // of the token after each position; the last position has none
+  // Of the block for multi-token prediction, which has no row at the last position either.
+  int64_t mtp_positions = 0;
+  std::vector<float> mtp_logits;  // [mtp_positions][vocabulary], about the second token after each
+  std::vector<float> mtp_hidden;  // [mtp_positions][hidden], before its final norm
+  std::vector<LayerRouting> mtp_routing;  // none or one; its layer is the number of layers
   bool last = false;
 };
 
@@ -96,6 +102,7 @@ struct RequestLimits {
   int64_t max_positions = 0;  // of prompt and generated tokens together
   int64_t max_whole = 0;      // rows that must be computed together
   WholeRows whole;            // which those are
+  bool mtp = false;           // has the block for multi-token prediction
 };
 
 // INVALID_ARGUMENT naming the field, by its name in proto/router_worker.proto.

@@ -24,6 +24,8 @@ ABSL_FLAG(std::string, advertise, "", "host that others call; that of --address 
 ABSL_FLAG(std::string, data_host, "127.0.0.1", "numeric address of the data path");
 ABSL_FLAG(int, threads, 0, "compute threads; 0: one for each core that the process may use");
 ABSL_FLAG(int64_t, kv_tokens, 0, "size of the KV cache in tokens; 0: by the machine's memory");
+ABSL_FLAG(int, num_speculative_tokens, 0,
+          "tokens that the model's block for multi-token prediction guesses ahead; 0: off");
 ABSL_FLAG(int64_t, prefill_chunk, 512, "most prompt tokens of one request in a step");
 ABSL_FLAG(absl::Duration, drain, absl::Seconds(30), "time to finish requests after SIGTERM");
 ABSL_FLAG(bool, json_logs, false, "log JSON objects");
@@ -53,6 +55,7 @@ int Run(const sigset_t& signals) {
   };
   options.pool = &pool;
   options.kv_tokens = absl::GetFlag(FLAGS_kv_tokens);
+  options.draft_tokens = absl::GetFlag(FLAGS_num_speculative_tokens);
   options.prefill_chunk = absl::GetFlag(FLAGS_prefill_chunk);
   auto server = router::RouterServer::Start(std::move(options));
   if (!server.ok()) {

@@ -32,6 +32,9 @@ constexpr Duration kReadinessInterval = std::chrono::milliseconds(20);
 // How long a stopping server waits for calls that have been told to end.
 constexpr Duration kShutdownTimeout = std::chrono::seconds(1);
 
+// A step computes so many rows more for each sequence.
+constexpr int64_t kMaxDraftTokens = 8;
+
 uint64_t RandomSeed() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
@@ -39,7 +42,7 @@ uint64_t RandomSeed() {
 
 uint32_t MostExpertsPerRow(const model::ModelSpec& spec) {
   int64_t top_k = 1;
-  for (const int64_t layer : spec.MoeLayers()) {
+  for (const int64_t layer : spec.MoeBlocks()) {
     top_k = std::max(top_k, spec.Block(layer).ffn.router->top_k);
   }
   return static_cast<uint32_t>(top_k);
@@ -53,6 +56,8 @@ absl::Status CheckOptions(const RouterOptions& options) {
   RETURN_IF_ERROR(check(options.stages >= 1, "stages", options.stages));
   RETURN_IF_ERROR(check(options.prefill_chunk >= 1, "prefill_chunk", options.prefill_chunk));
   RETURN_IF_ERROR(check(options.max_batch_rows >= 1, "max_batch_rows", options.max_batch_rows));
+  RETURN_IF_ERROR(check(options.draft_tokens >= 0 && options.draft_tokens <= kMaxDraftTokens,
+                        "num_speculative_tokens", options.draft_tokens));
   RETURN_IF_ERROR(check(options.kv_tokens >= 0, "kv_tokens", options.kv_tokens));
   return check(options.max_requests >= 1, "max_requests", options.max_requests);
 }
@@ -99,6 +104,11 @@ struct RouterServer::Impl {
 absl::StatusOr<RouterServer> RouterServer::Start(RouterOptions options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(model::Checkpoint checkpoint, model::Checkpoint::Open(options.model_folder));
+  if (options.draft_tokens > 0 && !checkpoint.spec().mtp) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_speculative_tokens: ", options.model_folder,
+                     " has no block for multi-token prediction; leave the option out"));
+  }
   auto impl = std::make_unique<Impl>(std::move(options), std::move(checkpoint));
   RETURN_IF_ERROR(impl->Start());
   return RouterServer(std::move(impl));
@@ -180,7 +190,7 @@ v1::RegisterRequest RouterServer::Impl::Registration() const {
   const model::ModelSpec& spec = checkpoint.spec();
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
   request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
-  for (const int64_t layer : spec.MoeLayers()) {
+  for (const int64_t layer : spec.MoeBlocks()) {
     request.add_moe_layers(static_cast<uint32_t>(layer));
     request.set_experts_per_layer(static_cast<uint32_t>(spec.Block(layer).ffn.router->experts));
   }
@@ -217,9 +227,11 @@ absl::Status RouterServer::Impl::StartEngine() {
   EngineOptions engine_options;
   engine_options.numerics = static_cast<kernels::NumericsClass>(identity.numerics());
   engine_options.stages = options.stages;
-  engine_options.kv_pages = options.kv_tokens > 0
-                                ? PagesFor(options.kv_tokens)
-                                : DefaultKvPages(spec, engine_options.numerics, MemoryBytes());
+  engine_options.draft_tokens = options.draft_tokens;
+  engine_options.kv_pages =
+      options.kv_tokens > 0
+          ? PagesFor(options.kv_tokens)
+          : DefaultKvPages(spec, options.draft_tokens > 0, engine_options.numerics, MemoryBytes());
   engine_options.max_requests = options.max_requests;
   engine_options.scheduler.max_batch_rows = std::max(options.max_batch_rows, options.prefill_chunk);
   engine_options.scheduler.prefill_chunk = options.prefill_chunk;
@@ -267,6 +279,8 @@ void RouterServer::Impl::ReportStatus(v1::RouterWorkerStatus& status) {
   status.set_kv_pages_total(now.kv_pages_total);
   status.set_prompt_tokens(now.prompt_tokens);
   status.set_generated_tokens(now.generated_tokens);
+  status.set_draft_tokens(now.draft_tokens);
+  status.set_accepted_draft_tokens(now.accepted_draft_tokens);
   status.set_preemptions(now.scheduler.preemptions);
   status.set_redispatched_assignments(dispatch.redispatched_assignments);
   status.set_rejected_frames(dispatch.rejected_frames);

@@ -32,6 +32,7 @@ struct RouterOptions {
   int64_t prefill_chunk = 512;          // most rows of one prompt in a micro-batch
   int64_t max_batch_rows = 512;         // of a micro-batch; prefill_chunk if that is more
   int64_t kv_tokens = 0;                // size of the KV cache; 0: by the machine's memory
+  int64_t draft_tokens = 0;             // guessed ahead by multi-token prediction; 0: off
   int64_t max_requests = 1024;          // running and waiting
   Duration expert_timeout = std::chrono::seconds(30);  // how long a request waits for lost experts
   Duration registration_timeout = std::chrono::seconds(60);

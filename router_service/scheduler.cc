@@ -22,9 +22,12 @@ bool Ready(const Sequence& sequence) {
   return !sequence.in_flight && !sequence.paused && sequence.pending() > 0;
 }
 
-void AddChunk(Sequence& sequence, int64_t rows, BatchPlan& plan) {
+void AddChunk(Sequence& sequence, int64_t rows, int64_t drafts, BatchPlan& plan) {
   sequence.in_flight = true;
-  plan.chunks.push_back({.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
+  plan.chunks.push_back({.sequence = &sequence,
+                         .first_position = sequence.computed,
+                         .rows = rows + drafts,
+                         .drafts = drafts});
 }
 
 // Rows that its next micro-batch must take, all of them; 0: as many as it likes.
@@ -52,11 +55,14 @@ bool Scheduler::Next(std::optional<Phase> other, BatchPlan& plan) {
   plan.phase = decode && prefill ? Other(other.value_or(last_phase_))
                                  : (decode ? Phase::kDecode : Phase::kPrefill);
   if (plan.phase == Phase::kDecode) {
-    const int64_t ready = std::count_if(running_.begin(), running_.end(), [](Sequence* sequence) {
-      return Ready(*sequence) && PhaseOf(*sequence) == Phase::kDecode;
-    });
-    const bool split = !other && !prefill && ready >= 2 * options_.split_rows;
-    PlanDecode(std::min(split ? (ready + 1) / 2 : ready, options_.max_batch_rows), plan);
+    int64_t ready = 0, rows = 0;
+    for (const Sequence* const sequence : running_) {
+      if (!Ready(*sequence) || PhaseOf(*sequence) != Phase::kDecode) continue;
+      ++ready;
+      rows += 1 + std::ssize(sequence->drafts);
+    }
+    const bool split = !other && !prefill && rows >= 2 * options_.split_rows;
+    PlanDecode(split ? (ready + 1) / 2 : ready, plan);
   } else {
     PlanPrefill(plan);
   }
@@ -77,6 +83,11 @@ void Scheduler::Complete(const PlannedChunk& chunk) {
   for (; sequence.published < sequence.computed / kPagePositions; ++sequence.published) {
     cache_.Publish(sequence.pages[sequence.published], sequence.chain[sequence.published]);
   }
+}
+
+void Scheduler::Discard(const PlannedChunk& chunk) {
+  chunk.sequence->in_flight = false;
+  chunk.sequence->drafts.clear();
 }
 
 void Scheduler::Remove(Sequence& sequence) {
@@ -146,12 +157,15 @@ bool Scheduler::HasWork(Phase phase) const {
   });
 }
 
-void Scheduler::PlanDecode(int64_t max_rows, BatchPlan& plan) {
+void Scheduler::PlanDecode(int64_t sequences, BatchPlan& plan) {
+  int64_t left = options_.max_batch_rows;
   // By index: MakeRoom takes sequences off the end.
-  for (size_t i = 0; i < running_.size() && std::ssize(plan.chunks) < max_rows; ++i) {
+  for (size_t i = 0; i < running_.size() && std::ssize(plan.chunks) < sequences && left > 0; ++i) {
     Sequence& sequence = *running_[i];
-    if (!Ready(sequence) || PhaseOf(sequence) != Phase::kDecode) continue;
-    if (MakeRoom(sequence)) AddChunk(sequence, 1, plan);
+    if (!Ready(sequence) || PhaseOf(sequence) != Phase::kDecode || !MakeRoom(sequence)) continue;
+    const int64_t drafts = DraftsThatFit(sequence, left - 1);
+    AddChunk(sequence, 1, drafts, plan);
+    left -= 1 + drafts;
   }
 }
 
@@ -168,7 +182,7 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     }
     const int64_t rows =
         whole > 0 ? whole : std::min({sequence->pending(), options_.prefill_chunk, left});
-    AddChunk(*sequence, rows, plan);
+    AddChunk(*sequence, rows, /*drafts=*/0, plan);
     left -= rows;
   }
 }
@@ -185,6 +199,15 @@ bool Scheduler::MakeRoom(Sequence& sequence) {
     if (&victim == &sequence) return false;
   }
   return true;
+}
+
+// How many drafts behind its next token the sequence has pages for, with what is free.
+int64_t Scheduler::DraftsThatFit(Sequence& sequence, int64_t most) {
+  most = std::min<int64_t>(most, std::ssize(sequence.drafts));
+  const int64_t first = sequence.computed + 1;
+  while (PagesFor(first + most) > std::ssize(sequence.pages) && cache_.Extend(sequence.pages)) {
+  }
+  return std::min(most, std::ssize(sequence.pages) * kPagePositions - first);
 }
 
 void Scheduler::Preempt(Sequence& sequence) {

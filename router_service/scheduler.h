@@ -1,9 +1,10 @@
 #pragma once
 
 // Which sequences' rows go into the next micro-batch. First come, first served, under these rules:
-//  - A micro-batch is either decode (one token of each of many sequences) or prefill (chunks of
-//    prompts), so that decode keeps its precedence at the expert hosts. When both have work, the
-//    two micro-batches take one each; a lone one alternates.
+//  - A micro-batch is either decode (one token of each of many sequences, and its drafts as far as
+//    rows and free pages go: nobody gives way to a guess) or prefill (chunks of prompts), so that
+//    decode keeps its precedence at the expert hosts. When both have work, the two micro-batches
+//    take one each; a lone one alternates.
 //  - With no prefill to do, many decoding sequences are split over both micro-batches.
 //  - A sequence is admitted when the KV cache has pages for all of its tokens, after those it can
 //    share, and one to spare for each sequence that runs.
@@ -41,6 +42,7 @@ struct PlannedChunk {
   Sequence* sequence = nullptr;
   int64_t first_position = 0;
   int64_t rows = 0;
+  int64_t drafts = 0;  // the last of them: the sequence's first drafts
 };
 
 struct BatchPlan {
@@ -66,12 +68,13 @@ class Scheduler {
   // is nothing to do. `other`: the phase of the micro-batch in flight beside it, if any.
   bool Next(std::optional<transport::Phase> other, BatchPlan& plan);
 
-  // A chunk's rows are computed, by the encoder when its sequence needed it: advances its sequence
-  // and offers its full pages to others.
+  // A chunk's rows are computed, by the encoder when its sequence needed it, and those of drafts
+  // that were wrong taken off it: advances its sequence, which holds the tokens of all of them, and
+  // offers its full pages to others.
   void Complete(const PlannedChunk& chunk);
 
   // A chunk's rows are not to be used.
-  void Discard(const PlannedChunk& chunk) { chunk.sequence->in_flight = false; }
+  void Discard(const PlannedChunk& chunk);
 
   // Forgets a sequence that is not in flight and frees its pages.
   void Remove(Sequence& sequence);
@@ -85,9 +88,10 @@ class Scheduler {
   bool Admit(Sequence& sequence);
   bool PreemptPaused();
   bool HasWork(transport::Phase phase) const;
-  void PlanDecode(int64_t max_rows, BatchPlan& plan);
+  void PlanDecode(int64_t sequences, BatchPlan& plan);
   void PlanPrefill(BatchPlan& plan);
   bool MakeRoom(Sequence& sequence);
+  int64_t DraftsThatFit(Sequence& sequence, int64_t most);
   void Preempt(Sequence& sequence);
   void ReleasePages(Sequence& sequence);
 

@@ -366,6 +366,65 @@ TEST_F(SchedulerTest, OneThatWasPausedIsOlderThanThoseThatRunAgain) {
   EXPECT_EQ(scheduler_->running(), 2);
 }
 
+TEST_F(SchedulerTest, ComputesDraftsBehindTheirToken) {
+  Start(64);
+  Sequence& sequence = Add(1);
+  sequence.drafts = {8, 9};
+  ASSERT_TRUE(Next());
+  ASSERT_EQ(plan_.phase, Phase::kDecode);
+  EXPECT_EQ(plan_.chunks[0].rows, 3);
+  EXPECT_EQ(plan_.chunks[0].drafts, 2);
+  // The second draft was wrong.
+  sequence.tokens.insert(sequence.tokens.end(), {8, 7});
+  plan_.chunks[0].rows = 2;
+  scheduler_->Complete(plan_.chunks[0]);
+  EXPECT_EQ(sequence.computed, 2);
+  EXPECT_EQ(sequence.pending(), 1);
+}
+
+TEST_F(SchedulerTest, DraftsAreRowsOfTheMicroBatch) {
+  Start(64, {.max_batch_rows = 4});
+  for (int i = 0; i < 3; ++i) Add(1).drafts = {8, 9};
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 3}, {2, 1}}));
+  EXPECT_EQ(plan_.chunks[1].drafts, 0);
+}
+
+TEST_F(SchedulerTest, DraftsCountWhereDecodingIsSplit) {
+  Start(64, {.split_rows = 2});
+  Add(1).drafts = {8};
+  Add(1).drafts = {8};
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 2}}));
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(Rows(), (RowList{{2, 2}}));
+}
+
+TEST_F(SchedulerTest, DraftsTakeFreePagesButNobodysPlace) {
+  Start(3);
+  Sequence& first = Add(15);
+  Sequence& second = Add(1);
+  ASSERT_TRUE(Next());
+  Complete();
+  ASSERT_TRUE(Next());
+  Complete();
+  ASSERT_EQ(first.pending(), 1);
+  ASSERT_EQ(first.computed, 15);
+  first.drafts = second.drafts = {8, 9};
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 3}, {2, 3}})) << "the spare page is the first's";
+  EXPECT_EQ(cache_->free_pages(), 0);
+  for (const PlannedChunk& chunk : plan_.chunks) scheduler_->Discard(chunk);
+  EXPECT_TRUE(first.drafts.empty()) << "what was not used is not known to be right";
+  // With its page full, the second could only grow at the first's cost.
+  second.tokens.resize(16, 7);
+  second.computed = 15;
+  second.drafts = {8, 9};
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 1}, {2, 1}}));
+  EXPECT_EQ(scheduler_->counters().preemptions, 0u);
+}
+
 TEST_F(SchedulerTest, DiscardedRowsAreComputedAgain) {
   Start(64);
   Add(20);

@@ -13,6 +13,7 @@ namespace switchyard::router {
 struct Sequence {
   uint64_t id = 0;              // in order of arrival
   std::vector<int32_t> tokens;  // all that are known: the prompt and what was generated
+  std::vector<int32_t> drafts;  // guesses of the tokens after those
   bool share_prefix = true;     // may use other sequences' pages and offer its own
   SequenceRope rope;
   // Leading tokens that share the capacity of experts, and so are computed in one piece. 0: none

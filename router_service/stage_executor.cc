@@ -317,6 +317,11 @@ void StageExecutor::AddExperts(MicroBatch& batch) {
   });
 }
 
+void StageExecutor::FinalNorm(MicroBatch& batch) {
+  Normalize(batch.hidden(), {weights_.final_norm, weights_.final_norm_bias}, batch.rows(),
+            kernels::DType::kFloat32, batch.hidden());
+}
+
 void StageExecutor::Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits) {
   CHECK(weights_.head.n() == spec_.vocabulary) << "logits of a stage without the LM head";
   const int64_t count = static_cast<int64_t>(rows.size());

@@ -50,6 +50,9 @@ class StageExecutor {
   // Adds the experts' rows, which are there, to the layer the batch stopped at, and goes on.
   StageProgress Resume(MicroBatch& batch);
 
+  // Last stage, after kDone: batch.hidden() through the final norm, in place.
+  void FinalNorm(MicroBatch& batch);
+
   // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary].
   void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
 

@@ -22,6 +22,12 @@ struct ChunkOutcome {
   int64_t generated_tokens = 0;  // chosen now
 };
 
+enum class MtpUse {
+  kNone,
+  kGuess,   // of the tokens to come: what fails there ends the guessing only
+  kResult,  // is asked for
+};
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -39,6 +45,25 @@ class Task {
 
   // The encoder is through the sequence's source: rows [first_row, first_row + rows) of the batch.
   virtual void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
+
+  // Tokens chosen from the logits that were taken and not yet in the sequence, which gets them
+  // before EndChunk.
+  virtual std::span<const int32_t> chosen() const { return {}; }
+
+  // What the passes of the block for multi-token prediction are to it: the first is over all rows
+  // whose next token is known, each further one over the row behind the last guess.
+  virtual MtpUse mtp_use() const { return MtpUse::kNone; }
+
+  // The block's logits at a position, which are about the second token after it.
+  virtual bool WantsMtpLogits(int64_t) const { return false; }
+  virtual void TakeMtpLogits(int64_t, std::span<const float>, Sampler&) {}
+
+  // The first pass: rows [first_row, first_row + rows) of the batch are computed.
+  virtual void TakeMtpRows(MicroBatch&, int64_t /*first_position*/, int64_t /*first_row*/,
+                           int64_t /*rows*/) {}
+
+  // Nothing of the chunk in progress is used.
+  virtual void Discard() {}
 
   // Rows [first_row, first_row + rows) of the batch are computed, and their logits taken.
   virtual ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;

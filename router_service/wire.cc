@@ -58,16 +58,33 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_NONE;
 }
 
-// Positions [first, first + count) of an array with one or more elements a position.
+// Positions [first, first + count) of an array with one or more elements for each of `positions`.
 template <typename T>
-std::string Slice(const std::vector<T>& values, const EvaluationPiece& piece, int64_t first,
-                  int64_t count) {
-  const size_t width = values.size() / piece.positions * sizeof(T);
+std::string Slice(const std::vector<T>& values, int64_t positions, int64_t first, int64_t count) {
+  const size_t width = values.size() / positions * sizeof(T);
   return {reinterpret_cast<const char*>(values.data()) + first * width, count * width};
 }
 
+void SetRouting(const LayerRouting& layer, int64_t positions, int64_t first, int64_t count,
+                v1::LayerRouting* routing) {
+  routing->set_layer(static_cast<uint32_t>(layer.layer));
+  routing->set_ids(Slice(layer.ids, positions, first, count));
+  routing->set_weights(Slice(layer.weights, positions, first, count));
+}
+
+void SetMtp(const EvaluationPiece& piece, int64_t first, int64_t count,
+            v1::EvaluateResponse& response) {
+  count = std::min(count, piece.mtp_positions - first);
+  response.set_mtp_logits(Slice(piece.mtp_logits, piece.mtp_positions, first, count));
+  response.set_mtp_hidden(Slice(piece.mtp_hidden, piece.mtp_positions, first, count));
+  for (const LayerRouting& layer : piece.mtp_routing) {
+    SetRouting(layer, piece.mtp_positions, first, count, response.add_routing());
+  }
+}
+
 size_t BytesPerPosition(const EvaluationPiece& piece) {
-  size_t bytes = piece.logits.size() * sizeof(float);
+  size_t bytes =
+      (piece.logits.size() + piece.mtp_logits.size() + piece.mtp_hidden.size()) * sizeof(float);
   for (const LayerRouting& layer : piece.routing) {
     bytes += layer.ids.size() * (sizeof(int32_t) + sizeof(float));
   }
@@ -121,13 +138,11 @@ void ToProto(uint32_t row, const EvaluationPiece& piece, size_t max_bytes,
     response.set_first_position(static_cast<uint32_t>(piece.first_position + first));
     response.set_positions(static_cast<uint32_t>(count));
     response.set_encoder(piece.encoder);
-    response.set_logits(Slice(piece.logits, piece, first, count));
+    response.set_logits(Slice(piece.logits, piece.positions, first, count));
     for (const LayerRouting& layer : piece.routing) {
-      v1::LayerRouting* const routing = response.add_routing();
-      routing->set_layer(static_cast<uint32_t>(layer.layer));
-      routing->set_ids(Slice(layer.ids, piece, first, count));
-      routing->set_weights(Slice(layer.weights, piece, first, count));
+      SetRouting(layer, piece.positions, first, count, response.add_routing());
     }
+    if (first < piece.mtp_positions) SetMtp(piece, first, count, response);
     const int64_t nll = std::ssize(piece.token_nll);
     for (int64_t i = first; i < std::min(first + count, nll); ++i) {
       response.add_token_nll(piece.token_nll[i]);

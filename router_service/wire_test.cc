@@ -99,6 +99,26 @@ TEST(WireTest, CutsALargePieceBetweenPositions) {
   EXPECT_EQ(nll, piece.token_nll);
 }
 
+TEST(WireTest, MultiTokenPredictionHasOnePositionLessAtTheRowsEnd) {
+  EvaluationPiece piece = {.first_position = 4, .positions = 3, .mtp_positions = 2};
+  piece.mtp_logits = {1, 2, 3, 4};
+  piece.mtp_hidden = {5, 6};
+  piece.mtp_routing = {{.layer = 9, .ids = {7, 8}, .weights = {0.5f, 0.25f}}};
+  const auto messages = Messages(piece, 1);
+  ASSERT_EQ(messages.size(), 3u);
+  for (size_t i = 0; i < 2; ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(std::memcmp(messages[i].mtp_logits().data(), &piece.mtp_logits[2 * i], 8), 0);
+    EXPECT_EQ(std::memcmp(messages[i].mtp_hidden().data(), &piece.mtp_hidden[i], 4), 0);
+    ASSERT_EQ(messages[i].routing_size(), 1);
+    EXPECT_EQ(messages[i].routing(0).layer(), 9u);
+    EXPECT_EQ(std::memcmp(messages[i].routing(0).ids().data(), &piece.mtp_routing[0].ids[i], 4), 0);
+  }
+  EXPECT_EQ(messages[2].positions(), 1u);
+  EXPECT_TRUE(messages[2].mtp_logits().empty());
+  EXPECT_EQ(messages[2].routing_size(), 0);
+}
+
 TEST(WireTest, SendsAPositionLargerThanTheLimitAlone) {
   EXPECT_EQ(Messages(Piece(), 1).size(), 5u);
 }

@@ -84,6 +84,8 @@ class Evaluated : public EvaluationSink {
     positions += piece.positions;
     logits.insert(logits.end(), piece.logits.begin(), piece.logits.end());
     token_nll.insert(token_nll.end(), piece.token_nll.begin(), piece.token_nll.end());
+    mtp_logits.insert(mtp_logits.end(), piece.mtp_logits.begin(), piece.mtp_logits.end());
+    mtp_hidden.insert(mtp_hidden.end(), piece.mtp_hidden.begin(), piece.mtp_hidden.end());
     routing.resize(piece.routing.size());
     for (size_t i = 0; i < routing.size(); ++i) {
       routing[i].insert(routing[i].end(), piece.routing[i].ids.begin(), piece.routing[i].ids.end());
@@ -118,7 +120,7 @@ class Evaluated : public EvaluationSink {
   int64_t positions = 0;
   int pieces = 0;
   int max_pieces = 1 << 30;
-  std::vector<float> logits;
+  std::vector<float> logits, mtp_logits, mtp_hidden;
   std::vector<double> token_nll;
   std::vector<std::vector<int32_t>> routing, encoder_routing;  // a layer
   absl::Status status;

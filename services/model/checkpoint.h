@@ -133,11 +133,9 @@ struct StageWeights {
 struct MtpWeights {
   std::vector<float> embedding_norm, hidden_norm;  // hidden
   kernels::PackedMatrix combine;                   // [hidden, 2 * hidden]: embedding first
-  RouterLayerWeights layer;
-  std::vector<float> final_norm;
-  kernels::Buffer embedding;
+  kernels::Buffer embedding;                       // [vocabulary, hidden] as stored
   kernels::DType embedding_type = kernels::DType::kFloat32;
-  kernels::PackedMatrix head;
+  StageWeights stage;  // the one layer behind the model's, its final norm and its head
 };
 
 struct EncoderWeights {

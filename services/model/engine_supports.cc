@@ -6,7 +6,7 @@
 namespace switchyard::model {
 
 absl::Status EngineSupports(const ModelSpec& spec) {
-  for (const int64_t layer : spec.MoeLayers()) {
+  for (const int64_t layer : spec.MoeBlocks()) {
     const RouterSpec& router = *spec.Block(layer).ffn.router;
     RETURN_IF_ERROR(ConventionOf(router, /*decode=*/false).status());
     RETURN_IF_ERROR(ConventionOf(router, /*decode=*/true).status());

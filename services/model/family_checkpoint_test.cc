@@ -156,9 +156,9 @@ TEST(FamilyCheckpointTest, LatentProjectionIsSplitByHead) {
   EXPECT_EQ(stage.layers[2].shared.gate.n(), 24);
   const auto mtp = LoadMtp(checkpoint, NumericsClass::kFp32, pool, {});
   ASSERT_TRUE(mtp.ok()) << mtp.status();
-  check(mtp->layer.attention.mla, "model.layers.3.");
+  check(mtp->stage.layers.front().attention.mla, "model.layers.3.");
   EXPECT_EQ(mtp->combine.k(), 96);
-  EXPECT_EQ(mtp->head.n(), 203);
+  EXPECT_EQ(mtp->stage.head.n(), 203);
 }
 
 TEST(FamilyCheckpointTest, AlternatingExpertsAreTakenApart) {

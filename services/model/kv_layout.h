@@ -14,8 +14,8 @@ namespace switchyard::model {
 
 kernels::KvLayout KvLayoutOf(const AttentionSpec& attention, kernels::NumericsClass numerics);
 
-// Bytes that one page of KvLayout::kPagePositions takes over layers [first_layer, last_layer), indices
-// of ModelSpec::Block.
+// Bytes that one page of KvLayout::kPagePositions takes over layers [first_layer, last_layer),
+// indices of ModelSpec::Block.
 int64_t KvPageBytes(const ModelSpec& spec, int64_t first_layer, int64_t last_layer,
                     kernels::NumericsClass numerics);
 

@@ -17,6 +17,14 @@ std::vector<int64_t> ModelSpec::MoeLayers() const {
   return indices;
 }
 
+std::vector<int64_t> ModelSpec::MoeBlocks() const {
+  std::vector<int64_t> indices;
+  for (int64_t block = 0; block < Blocks(); ++block) {
+    if (Block(block).ffn.router) indices.push_back(block);
+  }
+  return indices;
+}
+
 int64_t ModelSpec::Blocks() const {
   return static_cast<int64_t>(layers.size() + (mtp ? 1 : 0) + encoder_layers.size());
 }

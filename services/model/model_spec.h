@@ -172,6 +172,7 @@ struct ModelSpec {
   int64_t decoder_start_token = -1;  // encoder-decoder only
 
   std::vector<int64_t> MoeLayers() const;  // indices of `layers` with a router, ascending
+  std::vector<int64_t> MoeBlocks() const;  // the same of Block(): all that expert hosts compute
 
   // Layers by one index: `layers`, then the MTP block or the encoder's (no family has both).
   int64_t Blocks() const;

@@ -47,9 +47,9 @@ def by_expert(ids, weights):
 
 
 def routers(expected, got):
-    """(name, expected ids and weights, ours) of the layers that a plain forward pass computes."""
-    for name in sorted(expected):
-        if "router." in name and name.endswith(".ids") and name in got:
+    """(name, expected ids and weights, ours) of every layer with a router."""
+    for name in sorted(got):
+        if "router." in name and name.endswith(".ids"):
             weights = name.replace(".ids", ".weights")
             wanted = expected[weights]
             # Switch gives the weight before the capacity, and what was dropped beside it.
@@ -57,6 +57,43 @@ def routers(expected, got):
             if dropped is not None:
                 wanted = np.where(dropped[..., None], 0, wanted)
             yield name, by_expert(expected[name], wanted), by_expert(got[name], got[weights])
+
+
+def assert_close(name, got, expected, error):
+    assert got.shape == expected.shape
+    relative = np.abs(got - expected).max() / np.abs(expected).max()
+    print(f"{name}: {relative:.2e} of the largest")
+    assert relative <= max(1e-5, 3 * error), f"{name}: {relative:.2e}"
+
+
+def assert_routing(expected, got, error):
+    for name, (ids, weights), (got_ids, got_weights) in routers(expected, got):
+        np.testing.assert_array_equal(got_ids, ids, err_msg=name)
+        worst = np.abs(got_weights - weights).max()
+        assert worst <= 5 * error["router_weights_max_abs"], f"{name}: {worst:.2e}"
+
+
+def mtp_names(folder, expected):
+    """What the models/ fixtures call otherwise; the block is the layer behind the last."""
+    if "mtp.logits" not in expected:
+        return {}
+    layer = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    names = {"mtp.logits": "mtp_logits", "mtp.hidden": "mtp_hidden",
+             "mtp.router.0.ids": f"router.{layer}.ids",
+             "mtp.router.0.weights": f"router.{layer}.weights"}
+    return {new: expected[old] for old, new in names.items()}
+
+
+def mtp_hidden(folder, got, expected):
+    """Ours, before the block's final norm, as the case has it: models/ keeps them after it."""
+    if "mtp.hidden" not in expected:
+        return got["mtp_hidden"]
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    norm = weights[f"model.layers.{config['num_hidden_layers']}.shared_head.norm.weight"]
+    hidden = got["mtp_hidden"].astype(np.float64)
+    square = np.mean(hidden**2, axis=-1, keepdims=True)
+    return hidden / np.sqrt(square + config["rms_norm_eps"]) * norm
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -67,20 +104,31 @@ def test_equals_the_reference(case, tmp_path):
 
     got = evaluate(folder, token_rows(expected), tmp_path / "out.safetensors",
                    "--dtype", "fp32")
-    scale = np.abs(expected["logits"]).max()
-    relative = np.abs(got["logits"] - expected["logits"]).max() / scale
-    print(f"{case}: logits {relative:.2e} of the largest")
-    assert relative <= max(1e-5, 3 * error["logits_max_rel"])
+    assert_close(f"{case}: logits", got["logits"], expected["logits"], error["logits_max_rel"])
+    expected = {**expected, **mtp_names(folder, expected)}
+    assert_routing(expected, got, error)
 
-    compared = list(routers(expected, got))
-    assert len(compared) == sum(name.endswith(".ids") for name in got if "router." in name)
-    for name, (ids, weights), (got_ids, got_weights) in compared:
-        np.testing.assert_array_equal(got_ids, ids, err_msg=name)
-        worst = np.abs(got_weights - weights).max()
-        assert worst <= 5 * error["router_weights_max_abs"], f"{name}: {worst:.2e}"
+    if "mtp_logits" in expected:
+        limit = error.get("mtp_logits_max_rel", error["logits_max_rel"])
+        assert_close(f"{case}: mtp_logits", got["mtp_logits"], expected["mtp_logits"], limit)
+        limit = error["hidden_max_rel"]
+        assert_close(f"{case}: mtp_hidden", mtp_hidden(folder, got, expected),
+                     expected["mtp_hidden"], limit)
 
     prompt = expected["greedy_prompt"].reshape(1, -1)
     length = expected["greedy_ids"].size
     got = evaluate(folder, prompt, tmp_path / "greedy.safetensors", "--greedy", length,
                    "--dtype", "fp32")
     np.testing.assert_array_equal(got["greedy_ids"][0], expected["greedy_ids"].reshape(-1))
+
+
+def test_guesses_what_the_reference_guesses(tmp_path):
+    folder = fixture_or_skip("own_models/deepseek_v3_mtp")
+    expected = load_file(folder / "expected.safetensors")
+    tokens = np.concatenate([expected["greedy_prompt"].ravel(), expected["greedy_ids"].ravel()])
+    got = evaluate(folder, tokens.reshape(1, -1), tmp_path / "out.safetensors",
+                   "--dtype", "fp32")
+    guesses = got["mtp_logits"][0].argmax(axis=-1)
+    np.testing.assert_array_equal(guesses, expected["greedy_draft_ids"])
+    right = guesses[:-1] == tokens[2:]
+    np.testing.assert_array_equal(right, expected["greedy_draft_accepted"].astype(bool))
