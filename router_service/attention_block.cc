@@ -151,8 +151,8 @@ void AttentionBlock::ProjectLatent(MicroBatch& batch, const Layer& layer) {
   if (mla.q_lora_rank > 0) {
     low_rank_.Reserve(rows * mla.q_lora_rank * sizeof(float));
     wire_low_rank_.Reserve(rows * mla.q_lora_rank * kernels::SizeOf(wire_));
-    Multiply(batch.wire_normed(), spec_.hidden, rows, weights.query_down, low_rank_.As<float>(),
-             mla.q_lora_rank);
+    Project(batch, {weights.query_down, weights.query_down_bias}, low_rank_.As<float>(),
+            mla.q_lora_rank);
     kernels::RmsNorm({.x = low_rank_.As<float>(),
                       .weight = weights.query_norm.data(),
                       .epsilon = mla.latent_norm_epsilon,
@@ -165,7 +165,7 @@ void AttentionBlock::ProjectLatent(MicroBatch& batch, const Layer& layer) {
   } else {
     Multiply(batch.wire_normed(), spec_.hidden, rows, layer.weights.q, q, stride);
   }
-  Multiply(batch.wire_normed(), spec_.hidden, rows, weights.latent, latent, stride);
+  Project(batch, {weights.latent, weights.latent_bias}, latent, stride);
   kernels::RmsNorm({.x = latent,
                     .x_stride = stride,
                     .weight = weights.latent_norm.data(),

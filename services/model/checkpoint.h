@@ -89,8 +89,10 @@ using LoadProgress = std::function<void(int64_t bytes_done, int64_t bytes_total)
 // the attended latent times value_up is a head's output.
 struct MlaWeights {
   kernels::PackedMatrix query_down, query_up;  // with q_lora_rank, else AttentionWeights::q
+  std::vector<float> query_down_bias;          // q_lora_rank; of models with qkv_bias
   std::vector<float> query_norm;               // q_lora_rank
   kernels::PackedMatrix latent;  // [kv_lora_rank + rope_dim, hidden]: the latent, then the rope key
+  std::vector<float> latent_bias;               // of `latent`, with qkv_bias
   std::vector<float> latent_norm;               // kv_lora_rank
   std::vector<kernels::PackedMatrix> key_up;    // a head: [kv_lora_rank, nope_dim]
   std::vector<kernels::PackedMatrix> value_up;  // a head: [value_dim, kv_lora_rank]

@@ -151,7 +151,6 @@ TEST(ConfigJsonTest, RefusesBadValuesNamingFileAndKey) {
       {With(Mixtral(), "tie_word_embeddings", "no"), "tie_word_embeddings is \"no\""},
       {With(Mixtral(), "hidden_act", "tanh"), "hidden_act is \"tanh\"; supported are"},
       {With(Mixtral(), "attention_bias", true), "attention_bias is true"},
-      {With(Llama(), "mlp_bias", true), "mlp_bias is true"},
       {With(Mixtral(), "quantization_config", {{"bits", 4}}), "quant_method is missing"},
       {With(Mixtral(), "quantization_config", {{"quant_method", "gptq"}}),
        "quantization_config.quant_method is \"gptq\"; supported are \"fp8\""},

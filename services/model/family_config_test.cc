@@ -1,5 +1,6 @@
 // Every family's config.json: what the fixtures say, and configs that contradict themselves.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,16 +9,20 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "bazel/fixtures/fixtures.h"
 #include "services/base/file.h"
 #include "services/model/config_json.h"
 #include "services/model/engine_supports.h"
 #include "services/model/router_convention.h"
+#include "services/model/tensor_names.h"
 
 namespace switchyard::model {
 namespace {
 
 using nlohmann::json;
+using ::testing::Contains;
+using ::testing::Not;
 
 json Config(const std::string& folder) {
   return json::parse(*ReadWholeFile(folder + "/config.json", 1 << 20));
@@ -313,7 +318,6 @@ TEST(FamilyConfigTest, RefusesContradictionsNamingTheKey) {
       {"deepseek_v3", {{"qk_rope_head_dim", 15}}, "qk_rope_head_dim is 15; must be even"},
       {"deepseek_v3", {{"topk_method", "best"}}, "topk_method is \"best\"; supported is"},
       {"deepseek_v3", {{"scoring_func", "tanh"}}, "scoring_func is \"tanh\"; supported is"},
-      {"deepseek_v3", {{"attention_bias", true}}, "attention_bias is true"},
       {"deepseek_v3", {{"num_nextn_predict_layers", 2}}, "num_nextn_predict_layers is 2"},
       {"deepseek_v3", {{"kv_lora_rank", nullptr}}, "kv_lora_rank is missing"},
       {"deepseek_v3_fp8",
@@ -397,6 +401,32 @@ TEST(FamilyConfigTest, WindowsOfQwen) {
   EXPECT_EQ(windows(*Parse(Edited(qwen2, on))), (std::vector<int64_t>{8, 0, 0, 0}));
   SWITCHYARD_FIXTURE_OR_SKIP(qwen3, "models/qwen3_moe");
   EXPECT_EQ(windows(*Parse(Edited(qwen3, on))), (std::vector<int64_t>{8, 8, 8}));
+}
+
+// The tensors that a model has, by their names on disk.
+std::vector<std::string> TensorsOf(const ModelSpec& spec) {
+  std::vector<std::string> tensors;
+  const TensorNames names(spec, ExpertLayout::kSeparate);
+  EXPECT_TRUE(names
+                  .ForEach([&](const std::string& name, const std::vector<int64_t>&) {
+                    tensors.push_back(name);
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  return tensors;
+}
+
+TEST(FamilyConfigTest, BiasesOfLatentAttentionAndDenseLayers) {
+  SWITCHYARD_FIXTURE_OR_SKIP(deepseek, "models/deepseek_v3");
+  const std::vector<std::string> latent =
+      TensorsOf(*Parse(Edited(deepseek, {{"attention_bias", true}})));
+  for (const char* name : {"q_a_proj.bias", "kv_a_proj_with_mqa.bias", "o_proj.bias"}) {
+    EXPECT_THAT(latent, Contains(absl::StrCat("model.layers.0.self_attn.", name)));
+  }
+  EXPECT_THAT(latent, Not(Contains("model.layers.0.self_attn.q_b_proj.bias")));
+  SWITCHYARD_FIXTURE_OR_SKIP(llama, "models/llama");
+  const std::vector<std::string> dense = TensorsOf(*Parse(Edited(llama, {{"mlp_bias", true}})));
+  EXPECT_THAT(dense, Contains("model.layers.0.mlp.gate_proj.bias"));
 }
 
 TEST(FamilyConfigTest, YarnTakesItsFactorFromTheLengths) {

@@ -118,9 +118,11 @@ class Loader {
   // The keys' part is transposed: it multiplies the query instead of the latent.
   void Add(const MlaSource& source, const AttentionSpec& spec, MlaWeights* weights) {
     Add(source.query_down, &weights->query_down);
+    Add(source.query_down_bias, &weights->query_down_bias);
     Add(source.query_norm, &weights->query_norm);
     Add(source.query_up, &weights->query_up);
     Add(source.latent, &weights->latent);
+    Add(source.latent_bias, &weights->latent_bias);
     Add(source.latent_norm, &weights->latent_norm);
     weights->key_up.resize(static_cast<size_t>(spec.heads));
     weights->value_up.resize(static_cast<size_t>(spec.heads));

@@ -79,9 +79,9 @@ struct AttentionSpec {
   int64_t value_dim = 0;  // of a value head
   double scale = 0.0;     // of the scores
   AttentionKind kind = AttentionKind::kGqa;
-  MlaSpec mla;         // kMla only
-  bool causal = true;  // false in an encoder and for cross attention
-  bool qkv_bias = false;
+  MlaSpec mla;            // kMla only
+  bool causal = true;     // false in an encoder and for cross attention
+  bool qkv_bias = false;  // with MLA of the projections from hidden to a low rank
   bool output_bias = false;
   QkNorm qk_norm = QkNorm::kNone;
   double clip_qkv = 0.0;  // 0: none; else q, k and v are cut to [-clip, clip] after the norm

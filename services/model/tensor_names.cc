@@ -58,7 +58,8 @@ absl::Status VisitTensors(const TensorVisitor& visit, const AttentionSource& sou
   }
   for (const VectorSource* vector :
        {&source.query_bias, &source.key_bias, &source.value_bias, &source.output_bias,
-        &source.query_norm, &source.key_norm, &source.sinks, &mla.query_norm, &mla.latent_norm}) {
+        &source.query_norm, &source.key_norm, &source.sinks, &mla.query_down_bias, &mla.query_norm,
+        &mla.latent_bias, &mla.latent_norm}) {
     RETURN_IF_ERROR(VisitTensors(visit, *vector));
   }
   return absl::OkStatus();
@@ -136,6 +137,9 @@ AttentionSource TensorNames::Attention(const Place& place, const AttentionSpec& 
   const int64_t value = spec.kv_heads * spec.value_dim;
   source.norm = Norm(place.Tensor(names.norm));
   source.output = {place.Weight(names.output), 0, spec_.hidden, spec.heads * spec.value_dim};
+  if (spec.output_bias) {
+    source.output_bias = {place.Tensor(Join(names.output, ".bias")), spec_.hidden};
+  }
   if (spec.kind == AttentionKind::kMla) {
     SetMla(place, spec, source);
     return source;
@@ -147,9 +151,6 @@ AttentionSource TensorNames::Attention(const Place& place, const AttentionSpec& 
     source.query_bias = {place.Tensor(Join(names.query, ".bias")), query};
     source.key_bias = {place.Tensor(Join(names.key, ".bias")), key};
     source.value_bias = {place.Tensor(Join(names.value, ".bias")), value};
-  }
-  if (spec.output_bias) {
-    source.output_bias = {place.Tensor(Join(names.output, ".bias")), spec_.hidden};
   }
   if (spec.qk_norm != QkNorm::kNone) {
     const bool per_head = spec.qk_norm == QkNorm::kPerHead;
@@ -179,6 +180,12 @@ void TensorNames::SetMla(const Place& place, const AttentionSpec& spec,
   target.latent = {place.Weight("self_attn.kv_a_proj_with_mqa"), 0, mla.cache_width(),
                    spec_.hidden};
   target.latent_norm = {place.Weight("self_attn.kv_a_layernorm"), mla.kv_lora_rank};
+  if (spec.qkv_bias) {
+    if (mla.q_lora_rank > 0) {
+      target.query_down_bias = {place.Tensor("self_attn.q_a_proj.bias"), mla.q_lora_rank};
+    }
+    target.latent_bias = {place.Tensor("self_attn.kv_a_proj_with_mqa.bias"), mla.cache_width()};
+  }
   target.latent_up = {place.Weight("self_attn.kv_b_proj"), 0,
                       spec.heads * (mla.nope_dim + spec.value_dim), mla.kv_lora_rank};
 }

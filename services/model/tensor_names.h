@@ -49,9 +49,9 @@ struct ExpertSource {
 
 struct MlaSource {
   MatrixSource query_down, query_up;  // with q_lora_rank
-  VectorSource query_norm;
+  VectorSource query_down_bias, query_norm;
   MatrixSource latent;  // [kv_lora_rank + rope_dim, hidden]
-  VectorSource latent_norm;
+  VectorSource latent_bias, latent_norm;
   MatrixSource latent_up;  // [heads * (nope_dim + value_dim), kv_lora_rank]
 };
 

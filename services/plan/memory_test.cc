@@ -36,8 +36,8 @@ int64_t Sum(const Parts&... parts) {
 int64_t Size(const model::AttentionWeights& w) {
   return Sum(w.norm, w.norm_bias, w.q, w.k, w.v, w.output, w.q_bias, w.k_bias, w.v_bias,
              w.output_bias, w.q_norm, w.k_norm, w.sinks, w.relative_bias) +
-         Sum(w.mla.query_down, w.mla.query_up, w.mla.query_norm, w.mla.latent, w.mla.latent_norm,
-             w.mla.key_up, w.mla.value_up);
+         Sum(w.mla.query_down, w.mla.query_up, w.mla.query_down_bias, w.mla.query_norm,
+             w.mla.latent, w.mla.latent_bias, w.mla.latent_norm, w.mla.key_up, w.mla.value_up);
 }
 
 int64_t Size(const std::vector<model::RouterLayerWeights>& layers) {

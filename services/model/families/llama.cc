@@ -11,11 +11,11 @@ constexpr Defaults kDefaults = {.bos_token = 1, .eos_token = 2};
 
 absl::Status Parse(const JsonFields& config, ModelSpec& spec) {
   ASSIGN_OR_RETURN(const int64_t layers, ParseDimensions(config, kDefaults, spec));
-  RETURN_IF_ERROR(RefuseTrue(config, "mlp_bias", "biases of dense layers are not supported"));
   LayerSpec layer;
   ASSIGN_OR_RETURN(layer.attention, ParseAttention(config, spec.hidden, kDefaults));
   RETURN_IF_ERROR(ParseAttentionBias(config, false, layer.attention));
   ASSIGN_OR_RETURN(layer.ffn, ParseDense(config));
+  ASSIGN_OR_RETURN(layer.ffn.bias, config.Bool("mlp_bias", false));
   return SetEqualLayers(config, kDefaults, layers, layer, spec);
 }
 

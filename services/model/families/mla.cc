@@ -11,10 +11,11 @@ namespace {
 constexpr int64_t kDefaultQueryRank = 1536;
 
 absl::StatusOr<AttentionSpec> ParseMla(const JsonFields& config) {
-  RETURN_IF_ERROR(
-      RefuseTrue(config, "attention_bias", "latent attention with biases is not supported"));
   AttentionSpec attention;
   attention.kind = AttentionKind::kMla;
+  // Of the projections from hidden to a low rank, and of the output.
+  ASSIGN_OR_RETURN(attention.qkv_bias, config.Bool("attention_bias", false));
+  attention.output_bias = attention.qkv_bias;
   ASSIGN_OR_RETURN(attention.heads, config.Integer("num_attention_heads", 1, kMaxHeads));
   ASSIGN_OR_RETURN(attention.kv_heads,
                    config.Integer("num_key_value_heads", 1, kMaxHeads, attention.heads));
