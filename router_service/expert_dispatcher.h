@@ -21,7 +21,7 @@ struct DispatchRequest {
   transport::Phase phase = transport::Phase::kDecode;  // kPrefill when any row is of a prompt
   int64_t rows = 0;
   const std::byte* activations = nullptr;  // [rows][hidden] of the class's wire type
-  const int32_t* experts = nullptr;        // [rows][k]; -1 in a row that failed: not dispatched
+  const int32_t* experts = nullptr;        // [rows][k]; -1: failed or dropped, not dispatched
   const float* weights = nullptr;          // [rows][k]
   Duration timeout{};                      // how long its experts may stay away
 };

@@ -104,7 +104,7 @@ struct AttentionWeights {
   std::vector<float> q_bias, k_bias, v_bias, output_bias;
   std::vector<float> q_norm, k_norm;  // head_dim, or the projection's width
   std::vector<float> sinks;           // heads
-  std::vector<float> relative_bias;   // [buckets][heads]; where the layer has a table of its own
+  std::vector<float> relative_bias;   // [buckets][heads], the layer's own or its stack's
   MlaWeights mla;
 };
 

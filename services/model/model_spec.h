@@ -171,8 +171,9 @@ struct ModelSpec {
   std::vector<int64_t> eos_tokens;   // generation_config.json's win over config.json's
   int64_t decoder_start_token = -1;  // encoder-decoder only
 
-  std::vector<int64_t> MoeLayers() const;  // indices of `layers` with a router, ascending
-  std::vector<int64_t> MoeBlocks() const;  // the same of Block(): all that expert hosts compute
+  // Indices, as of Block, of the layers with a router, ascending: the decoder's and the encoder's.
+  std::vector<int64_t> MoeLayers() const;
+  std::vector<int64_t> MoeBlocks() const;  // with the MTP block: all that expert hosts compute
 
   // Layers by one index: `layers`, then the MTP block or the encoder's (no family has both).
   int64_t Blocks() const;
