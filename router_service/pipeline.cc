@@ -50,6 +50,8 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
                      model::LoadEncoder(checkpoint, options.numerics, pool, progress));
     pipeline->encoder_ = executor({.first_layer = layers,
                                    .layers = std::move(weights.layers),
+                                   .embedding = std::move(weights.embedding),
+                                   .embedding_type = weights.embedding_type,
                                    .final_norm = std::move(weights.final_norm),
                                    .final_norm_bias = std::move(weights.final_norm_bias)});
   }
@@ -62,8 +64,9 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
 }
 
 BatchProgress Pipeline::Start(uint32_t index) {
-  stages_.front()->Embed(batch(index));
-  if (!batch(index).encoder()) return EnterFrom(index, 0);
+  const bool encoder = batch(index).encoder();
+  (encoder && spec_.stack_embeddings ? encoder_ : stages_.front())->Embed(batch(index));
+  if (!encoder) return EnterFrom(index, 0);
   return AfterEncoder(index, encoder_->Enter(batch(index)));
 }
 

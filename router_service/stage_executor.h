@@ -41,7 +41,8 @@ class StageExecutor {
                 const kernels::RopeTable& rope, kernels::NumericsClass numerics, int64_t kv_pages,
                 kernels::ThreadPool& pool, ExpertDispatcher& dispatcher);
 
-  // The first stage's: a batch's tokens, of the decoder or the encoder, to batch.hidden().
+  // The first stage's: a batch's tokens, of the decoder or the encoder, to batch.hidden(). An
+  // encoder with a table of its own embeds its tokens itself.
   void Embed(MicroBatch& batch);
 
   // Enters the stage with batch.hidden().

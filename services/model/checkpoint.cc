@@ -190,8 +190,9 @@ absl::StatusOr<Checkpoint> Checkpoint::OpenToRead(const std::string& folder) {
   }
   ASSIGN_OR_RETURN(ShardSet shards, ShardSet::Open(files));
   DropMissingMtp(shards, spec);
-  const ExpertLayout layout = TensorNames::LayoutOf(
-      spec, [&](const std::string& name) { return shards.tensors().contains(name); });
+  const auto has = [&](const std::string& name) { return shards.tensors().contains(name); };
+  spec.stack_embeddings = TensorNames::HasStackEmbeddings(spec, has);
+  const ExpertLayout layout = TensorNames::LayoutOf(spec, has);
   auto state = std::make_unique<State>(std::move(spec), std::move(shards), layout);
   state->folder = folder;
   ASSIGN_OR_RETURN(state->tensors,

@@ -141,6 +141,8 @@ struct MtpWeights {
 };
 
 struct EncoderWeights {
+  kernels::Buffer embedding;  // [vocabulary, hidden] as stored; empty: the decoder's serves both
+  kernels::DType embedding_type = kernels::DType::kFloat32;
   std::vector<RouterLayerWeights> layers;
   std::vector<float> final_norm, final_norm_bias;
 };

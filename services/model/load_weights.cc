@@ -252,6 +252,10 @@ absl::StatusOr<EncoderWeights> LoadEncoder(const Checkpoint& checkpoint, Numeric
     AddLayer(checkpoint, static_cast<int64_t>(spec.layers.size() + i), encoder.layers[i], loader);
   }
   loader.Add(checkpoint.names().EncoderFinalNorm(), &encoder.final_norm, &encoder.final_norm_bias);
+  if (spec.stack_embeddings) {
+    ASSIGN_OR_RETURN(encoder.embedding, ReadTable(checkpoint, checkpoint.names().EncoderEmbedding(),
+                                                  &encoder.embedding_type));
+  }
   RETURN_IF_ERROR(loader.Run(pool, progress));
   return encoder;
 }

@@ -157,6 +157,8 @@ struct ModelSpec {
   NormKind norm = NormKind::kRms;
   bool post_norm = false;  // x = norm(x + f(x)) instead of x + f(norm(x))
   bool tied_embeddings = false;
+  // Encoder and decoder each have a table; else one serves both. Only the tensors tell.
+  bool stack_embeddings = false;
   bool head_bias = false;
   double logit_scale = 1.0;
   bool bfloat16_weights = false;  // the checkpoint's own type, for --dtype auto

@@ -104,7 +104,22 @@ NormSource TensorNames::Norm(const std::string& module) const {
 }
 
 MatrixSource TensorNames::Embedding() const {
-  return {Join(names_.embedding, ".weight"), 0, spec_.vocabulary, spec_.hidden};
+  const std::string_view name =
+      spec_.stack_embeddings ? names_.decoder_embedding : names_.embedding;
+  return {Join(name, ".weight"), 0, spec_.vocabulary, spec_.hidden};
+}
+
+MatrixSource TensorNames::EncoderEmbedding() const {
+  if (!spec_.stack_embeddings) return {};
+  return {Join(names_.encoder_embedding, ".weight"), 0, spec_.vocabulary, spec_.hidden};
+}
+
+bool TensorNames::HasStackEmbeddings(const ModelSpec& spec,
+                                     const std::function<bool(const std::string&)>& has) {
+  const FamilyNames& names = NamesOf(spec);
+  return !spec.tied_embeddings && !spec.encoder_layers.empty() &&
+         has(Join(names.encoder_embedding, ".weight")) &&
+         has(Join(names.decoder_embedding, ".weight"));
 }
 
 MatrixSource TensorNames::Positions() const {
@@ -296,6 +311,7 @@ MtpSource TensorNames::Mtp() const {
 
 absl::Status TensorNames::ForEach(const TensorVisitor& visit) const {
   RETURN_IF_ERROR(VisitTensors(visit, Embedding()));
+  RETURN_IF_ERROR(VisitTensors(visit, EncoderEmbedding()));
   RETURN_IF_ERROR(VisitTensors(visit, Positions()));
   for (int64_t layer = 0; layer < spec_.Blocks(); ++layer) {
     RETURN_IF_ERROR(ForEachInLayer(layer, visit));
@@ -365,8 +381,9 @@ bool TensorNames::Ignored(std::string_view name) const {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
   // Tied models sometimes store the copies as well.
   if (spec_.tied_embeddings && name == Join(names_.head, ".weight")) return true;
-  if (!spec_.encoder_layers.empty() &&
-      (name == "encoder.embed_tokens.weight" || name == "decoder.embed_tokens.weight")) {
+  if (spec_.stack_embeddings && name == Join(names_.embedding, ".weight")) return true;
+  if (!spec_.encoder_layers.empty() && (name == Join(names_.encoder_embedding, ".weight") ||
+                                        name == Join(names_.decoder_embedding, ".weight"))) {
     return true;
   }
   // A config that does not want the MTP block: transformers skips it, too.

@@ -107,12 +107,16 @@ class TensorNames {
   static ExpertLayout LayoutOf(const ModelSpec& spec,
                                const std::function<bool(const std::string&)>& has);
 
+  static bool HasStackEmbeddings(const ModelSpec& spec,
+                                 const std::function<bool(const std::string&)>& has);
+
   // spec.family must be a known one.
   TensorNames(const ModelSpec& spec, ExpertLayout layout);
 
-  MatrixSource Embedding() const;
-  MatrixSource Positions() const;  // learned ones
-  MatrixSource Head() const;       // the embedding's when they are tied
+  MatrixSource Embedding() const;         // the decoder's, where each stack has one
+  MatrixSource EncoderEmbedding() const;  // empty where one serves both
+  MatrixSource Positions() const;         // learned ones
+  MatrixSource Head() const;              // the embedding's when they are tied
   VectorSource HeadBias() const;
   NormSource FinalNorm() const;
   NormSource EncoderFinalNorm() const;

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tests.support import switchyard
 from tests.support.fixtures import fixture_or_skip
@@ -60,17 +60,22 @@ def routers(expected, got):
 
 
 def assert_close(name, got, expected, error):
+    """Their largest difference, relative to the largest number."""
     assert got.shape == expected.shape
     relative = np.abs(got - expected).max() / np.abs(expected).max()
-    print(f"{name}: {relative:.2e} of the largest")
     assert relative <= max(1e-5, 3 * error), f"{name}: {relative:.2e}"
+    return relative
 
 
 def assert_routing(expected, got, error):
+    """The largest difference of a weight; ids are equal."""
+    worst = 0.0
     for name, (ids, weights), (got_ids, got_weights) in routers(expected, got):
         np.testing.assert_array_equal(got_ids, ids, err_msg=name)
-        worst = np.abs(got_weights - weights).max()
-        assert worst <= 5 * error["router_weights_max_abs"], f"{name}: {worst:.2e}"
+        difference = np.abs(got_weights - weights).max()
+        assert difference <= 5 * error["router_weights_max_abs"], f"{name}: {difference:.2e}"
+        worst = max(worst, difference)
+    return worst
 
 
 def mtp_names(folder, expected):
@@ -97,20 +102,24 @@ def mtp_hidden(folder, got, expected):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_reference(case, tmp_path):
+def test_equals_the_reference(case, tmp_path, record_property):
     folder = fixture_or_skip(case)
     expected = load_file(folder / "expected.safetensors")
     error = json.loads((folder / "meta.json").read_text())["fp32_vs_fp64"]
 
     got = evaluate(folder, token_rows(expected), tmp_path / "out.safetensors",
                    "--dtype", "fp32")
-    assert_close(f"{case}: logits", got["logits"], expected["logits"], error["logits_max_rel"])
+    logits = assert_close(f"{case}: logits", got["logits"], expected["logits"],
+                          error["logits_max_rel"])
     expected = {**expected, **mtp_names(folder, expected)}
-    assert_routing(expected, got, error)
+    weights = assert_routing(expected, got, error)
+    measured = f"fp32 {case:31} logits {logits:.1e}, router weights {weights:.1e}, ids equal"
 
     if "mtp_logits" in expected:
         limit = error.get("mtp_logits_max_rel", error["logits_max_rel"])
-        assert_close(f"{case}: mtp_logits", got["mtp_logits"], expected["mtp_logits"], limit)
+        guesses = assert_close(f"{case}: mtp_logits", got["mtp_logits"], expected["mtp_logits"],
+                               limit)
+        measured += f", prediction block {guesses:.1e}"
         limit = error["hidden_max_rel"]
         assert_close(f"{case}: mtp_hidden", mtp_hidden(folder, got, expected),
                      expected["mtp_hidden"], limit)
@@ -120,6 +129,25 @@ def test_equals_the_reference(case, tmp_path):
     got = evaluate(folder, prompt, tmp_path / "greedy.safetensors", "--greedy", length,
                    "--dtype", "fp32")
     np.testing.assert_array_equal(got["greedy_ids"][0], expected["greedy_ids"].reshape(-1))
+    record_property("measured", f"{measured}, {length} greedy tokens equal")
+
+
+def test_untied_stacks_have_tables_of_their_own(tmp_path):
+    folder = fixture_or_skip("models/switch")
+    config = json.loads((folder / "config.json").read_text())
+    tensors = load_file(folder / "model.safetensors")
+    table = tensors["shared.weight"]
+    tensors |= {"encoder.embed_tokens.weight": table, "decoder.embed_tokens.weight": table.copy(),
+                "lm_head.weight": table * np.float32(config["d_model"] ** -0.5),
+                "shared.weight": np.zeros_like(table)}
+    untied = tmp_path / "untied"
+    untied.mkdir()
+    save_file(tensors, untied / "model.safetensors")
+    (untied / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+
+    expected = load_file(folder / "expected.safetensors")
+    got = evaluate(untied, token_rows(expected), tmp_path / "out.safetensors", "--dtype", "fp32")
+    assert_close("logits", got["logits"], expected["logits"], 0)
 
 
 def test_guesses_what_the_reference_guesses(tmp_path):

@@ -49,6 +49,9 @@ struct LayerNames {
 
 struct FamilyNames {
   std::string_view embedding = "model.embed_tokens";
+  // Of an encoder-decoder model that is not tied, where they are there.
+  std::string_view encoder_embedding = "";
+  std::string_view decoder_embedding = "";
   std::string_view head = "lm_head";
   std::string_view final_norm = "model.norm";
   std::string_view positions = "";  // learned ones

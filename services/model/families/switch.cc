@@ -112,6 +112,8 @@ constinit const Family kSwitch = {
     .model_type = "switch_transformers",
     .parse = Parse,
     .names = {.embedding = "shared",
+              .encoder_embedding = "encoder.embed_tokens",
+              .decoder_embedding = "decoder.embed_tokens",
               .final_norm = "decoder.final_layer_norm",
               .layer = {.prefix = "decoder.block.",
                         .attention = kSelfAttention,
