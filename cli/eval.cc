@@ -194,7 +194,12 @@ absl::StatusOr<EvalInput> ReadInput(const EvalOptions& options, const model::Mod
   ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(options.text, kMaxTextBytes));
   ASSIGN_OR_RETURN(const auto tokenizer, tokenizer::Tokenizer::Open(options.layout.model));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->Encode(text, false));
-  return CutIntoRows(ids, std::min<int64_t>(spec.max_positions, 2048), spec.bos_token);
+  EvalInput input = CutIntoRows(ids, std::min<int64_t>(spec.max_positions, 2048), spec.bos_token);
+  if (input.rows.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--text: ", options.text, " has no token that others come before"));
+  }
+  return input;
 }
 
 // The rows of one router worker: first .. with a step, all in one call so that they are batched.

@@ -112,7 +112,7 @@ class StreamAnswer : public GrpcExchange, public grpc::ServerWriteReactor<Respon
     if (over_ || finishing_) return;
     Response message;
     if (!ReadEvent(event, &message, &status_)) return;
-    if (unsent_bytes_ + event.size() > kMaxUnsentBytes) {
+    if (unsent_bytes_ > kMaxUnsentBytes) {
       context_->TryCancel();
       return;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -22,6 +23,10 @@ namespace {
 namespace api = inference::v1;
 using Context = grpc::CallbackServerContext;
 
+// Of one connection.
+constexpr int kMaxStreams = 1024;
+// Of all messages that are on their way; what comes when it is used up waits.
+constexpr size_t kMemoryBytes = size_t{1} << 30;
 constexpr Duration kHealthStep = std::chrono::milliseconds(100);
 
 // The fields of `parameters` stand beside the others in JSON.
@@ -75,53 +80,63 @@ class InferenceService : public api::Inference::CallbackService {
 
   grpc::ServerUnaryReactor* Complete(Context* context, const api::CompletionRequest* request,
                                      api::Completion* response) override {
-    return Answer(context, "POST", "/v1/completions", BodyOf(*request), response);
+    return Answer(
+        context, "POST", "/v1/completions", [=] { return BodyOf(*request); }, response);
   }
   grpc::ServerWriteReactor<api::Completion>* CompleteStream(
       Context* context, const api::CompletionRequest* request) override {
-    return Stream<api::Completion>(context, "/v1/completions", StreamedBodyOf(*request));
+    return Stream<api::Completion>(context, "/v1/completions",
+                                   [=] { return StreamedBodyOf(*request); });
   }
   grpc::ServerUnaryReactor* Chat(Context* context, const api::ChatRequest* request,
                                  api::ChatCompletion* response) override {
-    return Answer(context, "POST", "/v1/chat/completions", BodyOf(*request), response);
+    return Answer(
+        context, "POST", "/v1/chat/completions", [=] { return BodyOf(*request); }, response);
   }
   grpc::ServerWriteReactor<api::ChatCompletion>* ChatStream(
       Context* context, const api::ChatRequest* request) override {
-    return Stream<api::ChatCompletion>(context, "/v1/chat/completions", StreamedBodyOf(*request));
+    return Stream<api::ChatCompletion>(context, "/v1/chat/completions",
+                                       [=] { return StreamedBodyOf(*request); });
   }
   grpc::ServerUnaryReactor* Tokenize(Context* context, const api::TokenizeRequest* request,
                                      api::TokenizeResponse* response) override {
-    return Answer(context, "POST", "/tokenize", BodyOf(*request), response);
+    return Answer(
+        context, "POST", "/tokenize", [=] { return BodyOf(*request); }, response);
   }
   grpc::ServerUnaryReactor* Detokenize(Context* context, const api::DetokenizeRequest* request,
                                        api::DetokenizeResponse* response) override {
-    return Answer(context, "POST", "/detokenize", BodyOf(*request), response);
+    return Answer(
+        context, "POST", "/detokenize", [=] { return BodyOf(*request); }, response);
   }
   grpc::ServerUnaryReactor* ListModels(Context* context, const api::ListModelsRequest*,
                                        api::ListModelsResponse* response) override {
-    return Answer(context, "GET", "/v1/models", Json::object(), response);
+    return Answer(
+        context, "GET", "/v1/models", [] { return Json::object(); }, response);
   }
 
  private:
+  // Makes the request's body; only once the caller has shown a key, for that is work.
+  using MakeBody = std::function<Json()>;
+
   template <typename Response>
   grpc::ServerUnaryReactor* Answer(Context* context, std::string method, std::string path,
-                                   const Json& body, Response* response) {
+                                   const MakeBody& body, Response* response) {
     auto answer = UnaryAnswer<Response>::Make(context, response);
     Serve(context, std::move(method), std::move(path), body, answer);
     return answer.get();  // lives until gRPC is done with it
   }
 
   template <typename Response>
-  grpc::ServerWriteReactor<Response>* Stream(Context* context, std::string path, const Json& body) {
+  grpc::ServerWriteReactor<Response>* Stream(Context* context, std::string path,
+                                             const MakeBody& body) {
     auto answer = StreamAnswer<Response>::Make(context);
     Serve(context, "POST", std::move(path), body, answer);
     return answer.get();
   }
 
-  void Serve(Context* context, std::string method, std::string path, const Json& body,
+  void Serve(Context* context, std::string method, std::string path, const MakeBody& body,
              const std::shared_ptr<HttpExchange>& answer) {
-    HttpRequest request{
-        .method = std::move(method), .path = std::move(path), .headers = {}, .body = Dump(body)};
+    HttpRequest request{.method = std::move(method), .path = std::move(path)};
     for (const char* name : {"authorization", "x-request-id", "traceparent"}) {
       const auto found = context->client_metadata().find(name);
       if (found != context->client_metadata().end()) {
@@ -132,6 +147,7 @@ class InferenceService : public api::Inference::CallbackService {
     if (auto refusal = routes_.CheckHead(request)) {
       answer->Send(*std::move(refusal));
     } else {
+      request.body = Dump(body());
       routes_.Handle(request, answer);
     }
   }
@@ -183,7 +199,9 @@ absl::StatusOr<std::unique_ptr<GrpcApi>> GrpcApi::Start(const GrpcApiOptions& op
   runtime::GrpcServerOptions server{
       .address = absl::StrCat(options.host, ":", options.port),
       .services = {{.name = api::Inference::service_full_name(), .service = &impl->service}},
-      .max_message_bytes = options.max_message_bytes};
+      .max_message_bytes = options.max_message_bytes,
+      .max_streams = kMaxStreams,
+      .memory_bytes = kMemoryBytes};
   ASSIGN_OR_RETURN(impl->server, runtime::GrpcServer::Start(server));
   impl->health = std::thread([impl = impl.get()] { impl->FollowHealth(); });
   return std::unique_ptr<GrpcApi>(new GrpcApi(std::move(impl)));

@@ -120,10 +120,12 @@ void HttpConnection::ReadMore() {
   socket_.async_read_some(buffer_.prepare(room),
                           [self = shared_from_this()](Error error, size_t bytes) {
                             self->buffer_.commit(bytes);
-                            if (!error) {
-                              self->Parse();
-                            } else if (self->timed_out_) {
+                            // The deadline may have passed just as bytes came: nothing else ends
+                            // the request any more.
+                            if (self->timed_out_) {
                               self->Refuse(408);
+                            } else if (!error) {
+                              self->Parse();
                             } else {
                               self->Close();
                             }

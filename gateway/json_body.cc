@@ -68,9 +68,14 @@ class LimitCheck : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-std::optional<ApiError> ParseJsonBody(const std::string& body, Json* json) {
+std::optional<ApiError> CheckJsonLimits(const std::string& text) {
   LimitCheck check;
-  if (!Json::sax_parse(body, &check)) return check.Error();
+  if (!Json::sax_parse(text, &check)) return check.Error();
+  return std::nullopt;
+}
+
+std::optional<ApiError> ParseJsonBody(const std::string& body, Json* json) {
+  if (auto error = CheckJsonLimits(body)) return error;
   *json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!json->is_object()) {
     return ApiError{.status = 400, .message = "the body must be a JSON object"};

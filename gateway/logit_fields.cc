@@ -11,6 +11,7 @@
 namespace switchyard::gateway {
 namespace {
 
+constexpr double kLeastRepetitionPenalty = 1e-5;
 constexpr double kLargestRepetitionPenalty = 100;
 constexpr double kLargestPenalty = 2;  // as OpenAI has it
 constexpr double kLargestBias = 100;
@@ -47,6 +48,10 @@ void ReadAllowed(FieldReader& reader, int32_t vocabulary, LogitFields* fields) {
   if (reader.Value("allowed_token_ids") != nullptr && fields->allowed_token_ids.empty()) {
     reader.Fail("allowed_token_ids", "must hold at least one token id");
   }
+  // Each choice has a copy of its own.
+  std::vector<int32_t>& ids = fields->allowed_token_ids;
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
 // A word at the beginning of a text, and inside of one, where that has tokens of its own.
@@ -88,9 +93,9 @@ void ReadBadWords(FieldReader& reader, const tokenizer::Tokenizer* tokenizer, Lo
 LogitFields ReadLogitFields(FieldReader& reader, int32_t vocabulary,
                             const tokenizer::Tokenizer* tokenizer, float repetition_penalty) {
   LogitFields fields;
-  fields.repetition_penalty = reader.Number("repetition_penalty", 0, kLargestRepetitionPenalty)
-                                  .value_or(repetition_penalty);
-  if (!(fields.repetition_penalty > 0)) reader.Fail("repetition_penalty", "must be above 0");
+  fields.repetition_penalty =
+      reader.Number("repetition_penalty", kLeastRepetitionPenalty, kLargestRepetitionPenalty)
+          .value_or(repetition_penalty);
   const auto penalty = [&reader](const char* name) -> float {
     return reader.Number(name, -kLargestPenalty, kLargestPenalty).value_or(0);
   };

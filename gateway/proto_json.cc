@@ -32,8 +32,11 @@ Json ValueOf(const Message& message, const FieldDescriptor* field, int index) {
       return get(&Reflection::GetInt32, &Reflection::GetRepeatedInt32);
     case FieldDescriptor::CPPTYPE_INT64:
       return get(&Reflection::GetInt64, &Reflection::GetRepeatedInt64);
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return get(&Reflection::GetDouble, &Reflection::GetRepeatedDouble);
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      const Json number = get(&Reflection::GetDouble, &Reflection::GetRepeatedDouble);
+      // JSON has none of the others, and what it makes of them, null, would count as absent.
+      return std::isfinite(number.get<double>()) ? number : Json("not a finite number");
+    }
     case FieldDescriptor::CPPTYPE_STRING:
       return get(&Reflection::GetString, &Reflection::GetRepeatedString);
     case FieldDescriptor::CPPTYPE_MESSAGE:
@@ -94,7 +97,8 @@ Json ToJson(const Message& message) {
   if (IsStruct(message)) {
     std::string text;
     const auto status = google::protobuf::util::MessageToJsonString(message, &text);
-    return status.ok() ? Json::parse(text, nullptr, /*allow_exceptions=*/false) : Json();
+    if (!status.ok() || CheckJsonLimits(text)) return "too large or not valid";
+    return Json::parse(text, nullptr, /*allow_exceptions=*/false);
   }
   Json json = Json::object();
   std::vector<const FieldDescriptor*> fields;

@@ -76,6 +76,7 @@ GenerationOptions TextJob::OptionsOf(size_t index) {
   request.mutable_sampling()->set_top_p(sampling.top_p);
   request.mutable_sampling()->set_min_p(sampling.min_p);
   SetLogitFields(sampling.logits, request.mutable_sampling());
+  generation.sampling.logits = {};  // large, and of no use for text
   request.mutable_sampling()->set_seed(ChoiceSeed(options_.seed, choice.number));
   request.set_max_tokens(choice.max_tokens);
   request.mutable_stop_token_ids()->Assign(sampling.stop_token_ids.begin(),

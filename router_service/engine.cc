@@ -293,7 +293,8 @@ bool Engine::AdvanceBatch(uint32_t index) {
   }
   const absl::StatusOr<BatchProgress> progress = pipeline_->Advance(index);
   if (!progress.ok()) {
-    FailBatch(index, progress.status());
+    flights_[index].mtp_passes > 0 ? FailMtpPass(index, progress.status())
+                                   : FailBatch(index, progress.status());
   } else if (*progress == BatchProgress::kDone) {
     FinishPass(index);
   } else {

@@ -148,6 +148,8 @@ class Engine {
   void PlanMtpRows(Flight& flight, const Part& part);
   void PlanMtpGuess(Flight& flight, const Part& part);
   void TakeMtpRows(uint32_t index);
+  bool WantsMtpResult(uint32_t index);
+  void FailMtpPass(uint32_t index, const absl::Status& status);
 
   Task& TaskOf(const PlannedChunk& chunk) { return *tasks_.at(chunk.sequence->id); }
   void Fail(Task& task, const absl::Status& status);
@@ -174,6 +176,7 @@ class Engine {
   std::vector<int64_t> task_begins_;  // of each task's rows in the block
   std::vector<absl::Status> taken_;   // one a task of the block
   TimePoint next_expiry_{};
+  TimePoint no_guesses_until_{};
   uint64_t prompt_tokens_ = 0;
   uint64_t generated_tokens_ = 0;
   uint64_t draft_tokens_ = 0;

@@ -14,11 +14,21 @@
 #include "router_service/engine.h"
 
 namespace switchyard::router {
+namespace {
+
+// Chosen tokens wait for the guesses behind them.
+constexpr Duration kGuessTimeout = std::chrono::seconds(1);
+
+}  // namespace
 
 // False when there is nothing more to guess.
 bool Engine::PlanMtpPass(uint32_t index) {
   Flight& flight = flights_[index];
   if (flight.mtp_passes == options_.draft_tokens) return false;
+  if (!WantsMtpResult(index)) {
+    if (options_.clock->Now() < no_guesses_until_) return false;
+    pipeline_->batch(index).set_expert_timeout(std::min(kGuessTimeout, options_.expert_timeout));
+  }
   flight.next_parts.clear();
   flight.chunks.clear();
   flight.source_rows.clear();
@@ -75,6 +85,23 @@ void Engine::PlanMtpGuess(Flight& flight, const Part& part) {
                                .first_row = std::ssize(flight.source_rows),
                                .rows = 1});
   flight.source_rows.push_back(static_cast<int32_t>(part.first_row + part.rows - 1));
+}
+
+// Whether somebody asked for what the block computes, and not for guesses only.
+bool Engine::WantsMtpResult(uint32_t index) {
+  const std::vector<PlannedChunk>& chunks = flights_[index].plan.chunks;
+  return std::any_of(chunks.begin(), chunks.end(), [this](const PlannedChunk& chunk) {
+    const Task& task = TaskOf(chunk);
+    return !task.ended && task.mtp_use() == MtpUse::kResult;
+  });
+}
+
+// The block's experts are lost. Who only guesses has its tokens from the model and goes on; what
+// the block's cache lacks now costs guesses, never a token.
+void Engine::FailMtpPass(uint32_t index, const absl::Status& status) {
+  if (WantsMtpResult(index)) return FailBatch(index, status);
+  no_guesses_until_ = options_.clock->Now() + options_.expert_timeout;
+  FinishBatch(index);
 }
 
 void Engine::TakeMtpRows(uint32_t index) {

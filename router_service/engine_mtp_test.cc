@@ -162,6 +162,18 @@ TEST_F(EngineMtpTest, AnswersAreTheSameWithLateAndLostExperts) {
   ExpectAccepted(*world);
 }
 
+// Who only guesses with a layer does not need its experts.
+TEST_F(EngineMtpTest, AnswersAreTheSameWithoutTheBlocksExperts) {
+  const auto world = NewWorld({.draft_tokens = 2});
+  world->dispatcher().lost_layer = std::ssize(checkpoint_->spec().layers);
+  for (const absl::StatusCode code :
+       {absl::StatusCode::kUnavailable, absl::StatusCode::kInternal}) {
+    world->dispatcher().failure = code;
+    ExpectAllSame(RunAll(*world, Requests()), plain());
+  }
+  EXPECT_EQ(world->engine().Status().draft_tokens, 0u);
+}
+
 TEST_F(EngineMtpTest, GoesOnFromGeneratedTokens) {
   const auto world = NewWorld({.draft_tokens = 1});
   GenerateParameters request = Requests()[12];

@@ -78,6 +78,7 @@ class MicroBatch {
   int64_t max_rows() const { return max_rows_; }
   transport::Phase phase() const { return phase_; }
   Duration expert_timeout() const { return expert_timeout_; }
+  void set_expert_timeout(Duration timeout) { expert_timeout_ = timeout; }  // until Assign
   std::span<const int32_t> tokens() const { return tokens_; }
   std::span<const int64_t> positions() const { return positions_; }
   std::span<const kernels::AttentionSequence> sequences() const { return sequences_; }

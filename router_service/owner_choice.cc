@@ -73,9 +73,10 @@ std::set<uint32_t> OwnerChoice::Orphans(const LayerInFlight& layer) const {
   return orphans;
 }
 
-bool OwnerChoice::Complete() const {
+bool OwnerChoice::Complete(uint32_t layers) const {
   if (placement_ == nullptr) return false;
   for (const v1::LayerPlacement& layer : placement_->placement().layers()) {
+    if (layer.layer() >= layers) continue;
     for (uint32_t expert = 0; expert < placement_->ExpertCount(layer.layer()); ++expert) {
       if (!Reachable(layer.layer(), expert)) return false;
     }

@@ -46,8 +46,8 @@ class OwnerChoice {
   // The experts that pending assignments want and no reachable host owns, ascending.
   std::set<uint32_t> Orphans(const LayerInFlight& layer) const;
 
-  // Whether every expert of every layer has a reachable owner.
-  bool Complete() const;
+  // Whether every expert of every layer below `layers` has a reachable owner.
+  bool Complete(uint32_t layers) const;
 
  private:
   std::span<const uint32_t> OwnersOf(const LayerInFlight& layer, AssignmentIndex index) const;

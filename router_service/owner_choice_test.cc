@@ -103,7 +103,8 @@ TEST_F(OwnerChoiceTest, NamesExpertsThatNobodyInReachOwns) {
   EXPECT_EQ(choice_.Orphans(layer_), std::set<uint32_t>{2});
   reachable_.erase(kA);
   EXPECT_EQ(choice_.Orphans(layer_), (std::set<uint32_t>{1, 2}));
-  EXPECT_FALSE(choice_.Complete());
+  EXPECT_FALSE(choice_.Complete(1));
+  EXPECT_TRUE(choice_.Complete(0));  // none is needed
 }
 
 }  // namespace

@@ -424,7 +424,7 @@ void RemoteDispatcher::State::NoteState() {
   std::vector<std::string> lanes;
   connections.ForEachOpen(
       [&](uint64_t, const Channel& channel) { lanes.push_back(channel.lane()); });
-  ready.store(owners.Complete());
+  ready.store(owners.Complete(options.needed_layers));
   std::lock_guard lock(mutex);
   counters.lanes = std::move(lanes);
   counters.rejected_frames = connections.rejected_frames();

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,7 +37,10 @@ struct RemoteDispatcherOptions {
   uint64_t weights_version = 1;
   kernels::NumericsClass numerics = kernels::NumericsClass::kFp32;
   uint32_t hidden = 0;
-  uint32_t top_k = 1;               // most experts of a row
+  uint32_t top_k = 1;  // most experts of a row
+  // Readiness asks for the experts of layers below this only: a prediction block that nobody uses
+  // is behind it.
+  uint32_t needed_layers = std::numeric_limits<uint32_t>::max();
   uint32_t slot_assignments = 512;  // most assignments, and rows, of one frame
   uint32_t slots = 8;               // of one channel, each way
   // A frame without an answer is sent again after this: it was damaged on the way. Long, because a

@@ -13,6 +13,8 @@ namespace {
 
 constexpr int32_t kMaxLogprobs = 128;
 constexpr size_t kMaxStopTokens = 1024;
+constexpr int64_t kMaxBadWordTokens = 65536;
+constexpr float kLeastRepetitionPenalty = 1e-6f;  // dividing by less gives no numbers
 
 template <typename... Parts>
 absl::Status Invalid(const std::string& field, const Parts&... parts) {
@@ -59,9 +61,17 @@ absl::Status CheckSampling(const kernels::SamplingParameters& sampling) {
 }
 
 absl::Status CheckEdits(const kernels::LogitEditParameters& edits, const RequestLimits& limits) {
-  if (!(edits.repetition_penalty > 0) || std::isinf(edits.repetition_penalty)) {
+  if (!(edits.repetition_penalty >= kLeastRepetitionPenalty) ||
+      std::isinf(edits.repetition_penalty)) {
     return Invalid("sampling.repetition_penalty", edits.repetition_penalty,
-                   " is not a number above 0");
+                   " is not a number from ", kLeastRepetitionPenalty, " up");
+  }
+  // Every token costs as much.
+  int64_t listed = std::ssize(edits.allowed);
+  for (const std::vector<int32_t>& word : edits.bad_words) listed += std::ssize(word);
+  if (listed > limits.vocabulary + kMaxBadWordTokens) {
+    return Invalid("sampling.allowed_token_ids", "with bad_words it has ", listed,
+                   " tokens, more than there are");
   }
   if (!std::isfinite(edits.presence_penalty)) {
     return Invalid("sampling.presence_penalty", edits.presence_penalty, " is not a number");

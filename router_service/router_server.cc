@@ -211,6 +211,9 @@ absl::Status RouterServer::Impl::StartDispatcher() {
   dispatch.numerics = static_cast<kernels::NumericsClass>(identity.numerics());
   dispatch.hidden = static_cast<uint32_t>(checkpoint.spec().hidden);
   dispatch.top_k = MostExpertsPerRow(checkpoint.spec());
+  if (checkpoint.spec().mtp && options.draft_tokens == 0) {
+    dispatch.needed_layers = static_cast<uint32_t>(checkpoint.spec().layers.size());
+  }
   ASSIGN_OR_RETURN(auto started, RemoteDispatcher::Start(std::move(dispatch)));
   std::lock_guard lock(dispatcher_mutex);
   dispatcher = std::move(started);

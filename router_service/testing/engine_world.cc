@@ -18,6 +18,7 @@ void UnreliableDispatcher::Begin(const DispatchRequest& request) {
   away_[request.micro_batch] = true;
   deadlines_[request.micro_batch] = Clock::Real().Now() + request.timeout;
   rows_[request.micro_batch] = request.rows;
+  layers_[request.micro_batch] = request.layer;
   timeout = request.timeout;
   ++begun;
   counting_ = false;
@@ -30,7 +31,7 @@ bool UnreliableDispatcher::Finished(uint32_t index, absl::Status* status) {
   // Every other question is answered with "not yet", so that the batches overtake each other.
   if (!in_turn && (asked_++ % 2 == 0)) return false;
   away_[index] = false;
-  const bool lost = held || failures > 0;
+  const bool lost = held || failures > 0 || layers_[index] == lost_layer;
   if (failures > 0) --failures;
   *status =
       lost ? absl::Status(failure.load(), "layer 0: expert 1 has no owner") : absl::OkStatus();

@@ -137,7 +137,8 @@ class UnreliableDispatcher : public ExpertDispatcher {
   explicit UnreliableDispatcher(std::unique_ptr<LocalDispatcher> local)
       : local_(std::move(local)) {}
 
-  std::atomic<int> failures{0};  // layers still to be lost
+  std::atomic<int> failures{0};         // layers still to be lost
+  std::atomic<int64_t> lost_layer{-1};  // whose experts never answer
   std::atomic<absl::StatusCode> failure{absl::StatusCode::kUnavailable};
   std::atomic<bool> held{false};            // nothing comes back
   std::atomic<bool> in_turn{true};          // the batch that was sent first is back first
@@ -163,6 +164,7 @@ class UnreliableDispatcher : public ExpertDispatcher {
   std::array<bool, kMicroBatches> away_{};
   std::array<TimePoint, kMicroBatches> deadlines_{};
   std::array<int64_t, kMicroBatches> rows_{};
+  std::array<int64_t, kMicroBatches> layers_{};
   std::vector<const void*> results_;
   int asked_ = 0;
   bool counting_ = false;

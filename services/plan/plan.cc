@@ -19,10 +19,9 @@ ExpertDemand DemandOf(const PlanInput& input) {
   const model::ModelSpec& spec = input.spec;
   ExpertDemand demand = {.channel_bytes = ChannelBytes(spec, input.numerics),
                          .replicas = input.replicas};
-  const auto decoder = static_cast<int64_t>(spec.layers.size());
   for (int64_t block = 0; block < spec.Blocks(); ++block) {
     const auto& router = spec.Block(block).ffn.router;
-    if (!router || (spec.mtp && block == decoder)) continue;
+    if (!router) continue;
     ++demand.layers;
     if (demand.layers > 1) continue;
     demand.experts = router->experts;

@@ -76,7 +76,13 @@ absl::StatusOr<GrpcServer> GrpcServer::Start(const GrpcServerOptions& options) {
   builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
   for (const GrpcService& service : options.services) builder.RegisterService(service.service);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(-1);
+  if (options.max_streams > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
+  }
+  if (options.memory_bytes > 0) {
+    builder.SetResourceQuota(grpc::ResourceQuota().Resize(options.memory_bytes));
+  }
   // Otherwise two processes could listen on one port and share its calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   SetKeepalive(builder);

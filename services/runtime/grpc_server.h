@@ -23,7 +23,9 @@ struct GrpcService {
 struct GrpcServerOptions {
   std::string address = "127.0.0.1:0";  // HOST:PORT; port 0 takes a free one
   std::vector<GrpcService> services;
-  size_t max_message_bytes = size_t{64} << 20;
+  size_t max_message_bytes = size_t{64} << 20;  // that is received
+  int max_streams = 0;                          // calls at a time on one connection; 0: any number
+  size_t memory_bytes = 0;                      // for messages on their way; 0: any number
   bool reflection = false;
   // How long a destroyed server waits for calls in progress before it cancels them.
   Duration shutdown_timeout = std::chrono::seconds(2);

@@ -46,6 +46,11 @@ impl Joining {
         let byte_fallback =
             decoders.iter().any(|decoder| matches!(decoder, DecoderWrapper::ByteFallback(_)));
         for anchor in 0..vocabulary {
+            // A byte's token would become one run with the bytes behind it.
+            let token = pipeline.id_to_token(anchor).unwrap_or_default();
+            if byte_fallback && byte_of(&token).is_some() {
+                continue;
+            }
             let printed = pipeline.decode(&[anchor], true)?;
             if printed.chars().any(char::is_alphanumeric) && printed.is_ascii() {
                 return Ok(Joining::Text { anchor, printed, byte_fallback });
