@@ -87,12 +87,11 @@ void Engine::PlanMtpGuess(Flight& flight, const Part& part) {
   flight.source_rows.push_back(static_cast<int32_t>(part.first_row + part.rows - 1));
 }
 
-// Whether somebody asked for what the block computes, and not for guesses only.
+// Whether somebody in this pass asked for what the block computes, and not for guesses only.
 bool Engine::WantsMtpResult(uint32_t index) {
-  const std::vector<PlannedChunk>& chunks = flights_[index].plan.chunks;
-  return std::any_of(chunks.begin(), chunks.end(), [this](const PlannedChunk& chunk) {
-    const Task& task = TaskOf(chunk);
-    return !task.ended && task.mtp_use() == MtpUse::kResult;
+  const std::vector<Part>& parts = flights_[index].parts;
+  return std::any_of(parts.begin(), parts.end(), [](const Part& part) {
+    return !part.task->ended && part.task->mtp_use() == MtpUse::kResult;
   });
 }
 
