@@ -1,6 +1,7 @@
 """The project's C++ and protobuf rules: every BUILD file uses these instead of the native ones."""
 
 load("@system//:versions.bzl", "SYSTEM_VERSIONS")
+load("//bazel:cuda_objects.bzl", "cuda_objects")
 
 _COMMON = [
     "-std=c++20",
@@ -80,6 +81,36 @@ def switchyard_cc_library(name, srcs = [], hdrs = [], copts = [], file_copts = {
         copts = _copts(copts),
         linkstatic = True,
         deps = deps + parts,
+        **kwargs
+    )
+
+def switchyard_cuda_library(name, srcs, hdrs = [], deps = [], **kwargs):
+    """A library of CUDA code; skipped where the toolkit is not installed (see //bazel:cuda.bzl).
+
+    Args:
+      name: the target.
+      srcs: .cu files, and .h and .cuh files that only they include.
+      hdrs: public headers, included by their path from the root of the tree.
+      deps: as for cc_library. The CUDA runtime comes with it.
+      **kwargs: as for cc_library.
+    """
+    objects = name + "_objects"
+    all_deps = deps + ["@cuda//:runtime"]
+    cuda_objects(
+        name = objects,
+        testonly = kwargs.get("testonly", False),
+        srcs = srcs,
+        hdrs = hdrs,
+        host_copts = _copts([]),
+        deps = all_deps,
+        visibility = ["//visibility:private"],
+    )
+    native.cc_library(
+        name = name,
+        srcs = [":" + objects],
+        hdrs = hdrs,
+        linkstatic = True,
+        deps = all_deps,
         **kwargs
     )
 
