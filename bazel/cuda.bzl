@@ -43,6 +43,12 @@ cc_library(
     target_compatible_with = _PLATFORMS,
     deps = [":runtime"],
 )
+
+# What programs load when a GPU is asked for; nothing where it cannot be built.
+filegroup(
+    name = "shared_object",
+    srcs = ["@switchyard//kernels/cuda:libswitchyard_cuda.so"] if _INSTALLED else [],
+)
 """
 
 def _folder(repository_ctx):
