@@ -83,11 +83,10 @@ void KvCache::Publish(int32_t page, const BlockHash& hash) {
   pages_[page].hash = hash;
 }
 
-void KvCache::Release(std::vector<int32_t>& pages) {
+void KvCache::Release(std::vector<int32_t>& pages, int64_t kept) {
   // From the end, so that a chain's later blocks, useless without the earlier ones, are evicted
   // before them.
-  for (auto page = pages.rbegin(); page != pages.rend(); ++page) DropOwner(*page);
-  pages.clear();
+  for (; std::ssize(pages) > kept; pages.pop_back()) DropOwner(pages.back());
 }
 
 int32_t KvCache::TakeFree() {

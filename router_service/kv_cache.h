@@ -69,8 +69,8 @@ class KvCache {
   // that hash already, that one stays.
   void Publish(int32_t page, const BlockHash& hash);
 
-  // Gives a sequence's pages back, and clears the list.
-  void Release(std::vector<int32_t>& pages);
+  // Gives a sequence's pages back but for the first `kept`, and takes them off the list.
+  void Release(std::vector<int32_t>& pages, int64_t kept = 0);
 
  private:
   static constexpr int32_t kNone = -1;

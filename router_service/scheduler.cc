@@ -22,12 +22,9 @@ bool Ready(const Sequence& sequence) {
   return !sequence.in_flight && !sequence.paused && sequence.pending() > 0;
 }
 
-void AddChunk(Sequence& sequence, int64_t rows, int64_t drafts, BatchPlan& plan) {
+void AddChunk(Sequence& sequence, int64_t rows, BatchPlan& plan) {
   sequence.in_flight = true;
-  plan.chunks.push_back({.sequence = &sequence,
-                         .first_position = sequence.computed,
-                         .rows = rows + drafts,
-                         .drafts = drafts});
+  plan.chunks.push_back({.sequence = &sequence, .first_position = sequence.computed, .rows = rows});
 }
 
 // Rows that its next micro-batch must take, all of them; 0: as many as it likes.
@@ -78,6 +75,7 @@ void Scheduler::Complete(const PlannedChunk& chunk) {
     return;
   }
   sequence.computed += chunk.rows;
+  ReleaseDraftPages(sequence);
   if (!sequence.share_prefix) return;
   ExtendChain(VariantRoot(chain_root_, sequence.rope.regime), sequence.tokens, sequence.chain);
   for (; sequence.published < sequence.computed / kPagePositions; ++sequence.published) {
@@ -88,6 +86,7 @@ void Scheduler::Complete(const PlannedChunk& chunk) {
 void Scheduler::Discard(const PlannedChunk& chunk) {
   chunk.sequence->in_flight = false;
   chunk.sequence->drafts.clear();
+  ReleaseDraftPages(*chunk.sequence);
 }
 
 void Scheduler::Remove(Sequence& sequence) {
@@ -158,14 +157,24 @@ bool Scheduler::HasWork(Phase phase) const {
 }
 
 void Scheduler::PlanDecode(int64_t sequences, BatchPlan& plan) {
-  int64_t left = options_.max_batch_rows;
+  sequences = std::min(sequences, options_.max_batch_rows);
   // By index: MakeRoom takes sequences off the end.
-  for (size_t i = 0; i < running_.size() && std::ssize(plan.chunks) < sequences && left > 0; ++i) {
+  for (size_t i = 0; i < running_.size() && std::ssize(plan.chunks) < sequences; ++i) {
     Sequence& sequence = *running_[i];
     if (!Ready(sequence) || PhaseOf(sequence) != Phase::kDecode || !MakeRoom(sequence)) continue;
-    const int64_t drafts = DraftsThatFit(sequence, left - 1);
-    AddChunk(sequence, 1, drafts, plan);
-    left -= 1 + drafts;
+    AddChunk(sequence, 1, plan);
+  }
+  AddDrafts(plan);
+}
+
+// Once all tokens have their rows and pages, drafts get what is left.
+void Scheduler::AddDrafts(BatchPlan& plan) {
+  int64_t left = options_.max_batch_rows - std::ssize(plan.chunks);
+  const int64_t spare_pages = running() - std::ssize(plan.chunks);
+  for (PlannedChunk& chunk : plan.chunks) {
+    chunk.drafts = DraftsThatFit(*chunk.sequence, left, spare_pages);
+    chunk.rows += chunk.drafts;
+    left -= chunk.drafts;
   }
 }
 
@@ -182,7 +191,7 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     }
     const int64_t rows =
         whole > 0 ? whole : std::min({sequence->pending(), options_.prefill_chunk, left});
-    AddChunk(*sequence, rows, /*drafts=*/0, plan);
+    AddChunk(*sequence, rows, plan);
     left -= rows;
   }
 }
@@ -201,11 +210,13 @@ bool Scheduler::MakeRoom(Sequence& sequence) {
   return true;
 }
 
-// How many drafts behind its next token the sequence has pages for, with what is free.
-int64_t Scheduler::DraftsThatFit(Sequence& sequence, int64_t most) {
+// How many drafts behind its next token the sequence has pages for, those included that can be had
+// with `spare_pages` left free.
+int64_t Scheduler::DraftsThatFit(Sequence& sequence, int64_t most, int64_t spare_pages) {
   most = std::min<int64_t>(most, std::ssize(sequence.drafts));
   const int64_t first = sequence.computed + 1;
-  while (PagesFor(first + most) > std::ssize(sequence.pages) && cache_.Extend(sequence.pages)) {
+  while (PagesFor(first + most) > std::ssize(sequence.pages) && cache_.free_pages() > spare_pages &&
+         cache_.Extend(sequence.pages)) {
   }
   return std::min(most, std::ssize(sequence.pages) * kPagePositions - first);
 }
@@ -225,6 +236,11 @@ void Scheduler::ReleasePages(Sequence& sequence) {
   cache_.Release(sequence.pages);
   cache_.Release(sequence.source_pages);
   sequence.encoded = false;
+}
+
+// Gives back what lies behind the page of the sequence's last token.
+void Scheduler::ReleaseDraftPages(Sequence& sequence) {
+  cache_.Release(sequence.pages, PagesFor(std::ssize(sequence.tokens)));
 }
 
 }  // namespace switchyard::router

@@ -1,15 +1,17 @@
 #pragma once
 
 // Which sequences' rows go into the next micro-batch. First come, first served, under these rules:
-//  - A micro-batch is either decode (one token of each of many sequences, and its drafts as far as
-//    rows and free pages go: nobody gives way to a guess) or prefill (chunks of prompts), so that
-//    decode keeps its precedence at the expert hosts. When both have work, the two micro-batches
+//  - A micro-batch is either decode (one token of each of many sequences, then their drafts as far
+//    as rows go) or prefill (chunks of prompts), so that decode keeps its precedence at the expert
+//    hosts. When both have work, the two micro-batches
 //    take one each; a lone one alternates.
 //  - With no prefill to do, many decoding sequences are split over both micro-batches.
 //  - A sequence is admitted when the KV cache has pages for all of its tokens, after those it can
 //    share, and one to spare for each sequence that runs.
 //  - When a decoding sequence needs a page and none is free, the youngest gives its pages up and
 //    waits again, ahead of all that arrived later; what it had computed is computed again.
+//  - Nobody gives way to a draft: it opens a page only while one is left for every sequence that
+//    runs outside its micro-batch, and the page goes back unless the draft was right.
 //  - A paused sequence that runs gives its pages up as soon as another cannot be admitted, and is
 //    not admitted again before its pause ends: who does not take results holds nobody up.
 //  - Rows that must be computed together, an encoder's or those that share a capacity, are never
@@ -91,9 +93,11 @@ class Scheduler {
   void PlanDecode(int64_t sequences, BatchPlan& plan);
   void PlanPrefill(BatchPlan& plan);
   bool MakeRoom(Sequence& sequence);
-  int64_t DraftsThatFit(Sequence& sequence, int64_t most);
+  void AddDrafts(BatchPlan& plan);
+  int64_t DraftsThatFit(Sequence& sequence, int64_t most, int64_t spare_pages);
   void Preempt(Sequence& sequence);
   void ReleasePages(Sequence& sequence);
+  void ReleaseDraftPages(Sequence& sequence);
 
   const SchedulerOptions options_;
   const BlockHash chain_root_;

@@ -386,7 +386,8 @@ TEST_F(SchedulerTest, DraftsAreRowsOfTheMicroBatch) {
   Start(64, {.max_batch_rows = 4});
   for (int i = 0; i < 3; ++i) Add(1).drafts = {8, 9};
   ASSERT_TRUE(Next());
-  EXPECT_EQ(Rows(), (RowList{{1, 3}, {2, 1}}));
+  EXPECT_EQ(Rows(), (RowList{{1, 2}, {2, 1}, {3, 1}})) << "tokens first, then drafts";
+  EXPECT_EQ(plan_.chunks[0].drafts, 1);
   EXPECT_EQ(plan_.chunks[1].drafts, 0);
 }
 
@@ -398,6 +399,57 @@ TEST_F(SchedulerTest, DraftsCountWhereDecodingIsSplit) {
   EXPECT_EQ(Rows(), (RowList{{1, 2}}));
   ASSERT_TRUE(Next(Phase::kDecode));
   EXPECT_EQ(Rows(), (RowList{{2, 2}}));
+}
+
+// Two sequences that decode: with their next tokens the first is one position short of the end of
+// its page, and the second begins a page.
+class DraftPagesTest : public SchedulerTest {
+ protected:
+  void StartTwo(SchedulerOptions options) {
+    Start(3, options);
+    Add(14);
+    Add(16);
+    ASSERT_TRUE(Next());
+    Complete();
+    ASSERT_EQ(cache_->free_pages(), 1);
+    sequences_[0]->drafts = {8, 9};
+  }
+};
+
+TEST_F(DraftPagesTest, ATokenOfAYoungerSequenceComesFirst) {
+  StartTwo({});
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 2}, {2, 1}}));
+  EXPECT_EQ(scheduler_->counters().preemptions, 0u);
+}
+
+TEST_F(DraftPagesTest, SoDoesOneOfTheOtherMicroBatch) {
+  StartTwo({.split_rows = 1});
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(Rows(), (RowList{{1, 2}}));
+  ASSERT_TRUE(Next(Phase::kDecode));
+  EXPECT_EQ(Rows(), (RowList{{2, 1}}));
+  EXPECT_EQ(scheduler_->counters().preemptions, 0u);
+}
+
+TEST_F(DraftPagesTest, ThePageOfAWrongDraftGoesBack) {
+  StartTwo({});
+  scheduler_->Remove(*sequences_[1]);
+  Sequence& sequence = *sequences_[0];
+  for (const bool used : {false, true}) {
+    sequence.drafts = {8, 9};
+    ASSERT_TRUE(Next());
+    ASSERT_EQ(Rows(), (RowList{{1, 3}}));
+    EXPECT_EQ(cache_->used_pages(), 2);
+    if (used) {
+      sequence.tokens.push_back(5);  // both drafts were wrong
+      plan_.chunks[0].rows = 1;
+      scheduler_->Complete(plan_.chunks[0]);
+    } else {
+      scheduler_->Discard(plan_.chunks[0]);
+    }
+    EXPECT_EQ(cache_->used_pages(), 1);
+  }
 }
 
 TEST_F(SchedulerTest, DraftsTakeFreePagesButNobodysPlace) {
@@ -416,12 +468,12 @@ TEST_F(SchedulerTest, DraftsTakeFreePagesButNobodysPlace) {
   EXPECT_EQ(cache_->free_pages(), 0);
   for (const PlannedChunk& chunk : plan_.chunks) scheduler_->Discard(chunk);
   EXPECT_TRUE(first.drafts.empty()) << "what was not used is not known to be right";
-  // With its page full, the second could only grow at the first's cost.
+  // With its page full, the second could only guess at the first's cost.
   second.tokens.resize(16, 7);
   second.computed = 15;
-  second.drafts = {8, 9};
+  first.drafts = second.drafts = {8, 9};
   ASSERT_TRUE(Next());
-  EXPECT_EQ(Rows(), (RowList{{1, 1}, {2, 1}}));
+  EXPECT_EQ(Rows(), (RowList{{1, 3}, {2, 1}}));
   EXPECT_EQ(scheduler_->counters().preemptions, 0u);
 }
 
