@@ -9,6 +9,7 @@ import time
 import grpc
 import httpx
 import pytest
+from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
@@ -170,6 +171,23 @@ def test_logprobs_and_token_ids(pb, stub):
     request.logprobs, request.top_logprobs = True, 2
     content = stub.Chat(request, metadata=METADATA).choices[0].logprobs.content
     assert all(len(token.top_logprobs) == 2 and token.bytes for token in content)
+
+
+def test_prompt_logprobs_are_those_of_http(pb, stub, server):
+    fields = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": 2}
+    body = {"prompt": "Who goes there?", **fields}
+    wanted = post(server, "/v1/completions", body)["choices"][0]["prompt_logprobs"]
+    assert len(wanted) > 2 and wanted[0] is None
+    request = completion(pb, "Who goes there?", **fields)
+    whole = stub.Complete(request, metadata=METADATA).choices[0]
+    parts = stub.CompleteStream(request, metadata=METADATA)
+    streamed = [position for part in parts for choice in part.choices
+                for position in choice.prompt_logprobs]
+    for positions in (whole.prompt_logprobs, streamed):
+        assert [MessageToDict(position) or None for position in positions] == wanted
+
+    answer = stub.Chat(chat(pb, **fields), metadata=METADATA).choices[0]
+    assert len(answer.prompt_logprobs) > 2 and len(answer.prompt_logprobs[1].fields) >= 2
 
 
 def refused(call, request, code, word="", metadata=METADATA):
