@@ -11,9 +11,9 @@
 #include "router_service/generation.h"
 #include "router_service/planned_chunk.h"
 #include "router_service/sequence.h"
-#include "router_service/whole_rows.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
+#include "services/model/whole_rows.h"
 
 namespace switchyard::router {
 namespace {
@@ -32,7 +32,7 @@ constexpr Duration kExpiryInterval = std::chrono::milliseconds(5);
 
 RequestLimits LimitsOf(const Pipeline& pipeline, const EngineOptions& options) {
   const model::ModelSpec& spec = pipeline.spec();
-  const WholeRows whole = WholeRowsOf(spec);
+  const model::WholeRows whole = model::WholeRowsOf(spec);
   // A source begins on a page of its own, and the decoder with a token of its own.
   const int64_t pages =
       whole.sources ? std::max<int64_t>(0, options.kv_pages - 2) : options.kv_pages;

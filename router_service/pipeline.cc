@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "router_service/whole_rows.h"
 #include "services/base/status_macros.h"
+#include "services/model/whole_rows.h"
 
 namespace switchyard::router {
 
@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
                                    .final_norm = std::move(weights.final_norm),
                                    .final_norm_bias = std::move(weights.final_norm_bias)});
   }
-  const int64_t max_rows = MicroBatchRows(spec, options.max_rows);
+  const int64_t max_rows = model::MicroBatchRows(spec, options.max_rows);
   for (uint32_t index = 0; index < ExpertDispatcher::kMicroBatches; ++index) {
     pipeline->batches_[index] =
         std::make_unique<MicroBatch>(pipeline->spec_, options.numerics, index, max_rows);

@@ -32,10 +32,11 @@ enum class BatchProgress {
 
 struct PipelineOptions {
   kernels::NumericsClass numerics = kernels::NumericsClass::kFp32;
-  int64_t stages = 1;      // layers are cut into this many even ranges
-  int64_t kv_pages = 0;    // in every stage
-  int64_t max_rows = 256;  // of a micro-batch, but for rows that cannot be cut (whole_rows.h)
-  bool mtp = false;        // loads the block for multi-token prediction, too
+  int64_t stages = 1;    // layers are cut into this many even ranges
+  int64_t kv_pages = 0;  // in every stage
+  int64_t max_rows =
+      256;           // of a micro-batch, but for rows that cannot be cut (model::MicroBatchRows)
+  bool mtp = false;  // loads the block for multi-token prediction, too
 };
 
 // Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.

@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "kernels/sampling/logit_edits.h"
 #include "kernels/sampling/sampling.h"
-#include "router_service/whole_rows.h"
 #include "services/base/clock.h"
+#include "services/model/whole_rows.h"
 
 namespace switchyard::router {
 
@@ -101,7 +101,7 @@ struct RequestLimits {
   int64_t vocabulary = 0;
   int64_t max_positions = 0;  // of prompt and generated tokens together
   int64_t max_whole = 0;      // rows that must be computed together
-  WholeRows whole;            // which those are
+  model::WholeRows whole;     // which those are
   bool mtp = false;           // has the block for multi-token prediction
 };
 

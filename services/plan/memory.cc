@@ -9,6 +9,7 @@
 #include "services/base/check.h"
 #include "services/model/kv_layout.h"
 #include "services/model/tensor_names.h"
+#include "services/model/whole_rows.h"
 #include "services/transport/frame.h"
 
 namespace switchyard::plan {
@@ -21,8 +22,8 @@ constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 
 // The defaults of the router worker's engine and of its channels.
 constexpr int64_t kMicroBatches = 2;
-constexpr int64_t kMicroBatchRows = 256;
-constexpr int64_t kSlots = 8;  // each way
+constexpr int64_t kMicroBatchRows = 256;  // but for rows that cannot be cut
+constexpr int64_t kSlots = 8;             // each way
 constexpr int64_t kSlotRows = 512;
 
 int64_t WireBytes(NumericsClass numerics) {
@@ -131,7 +132,8 @@ int64_t ActivationBytes(const model::ModelSpec& spec, NumericsClass numerics, in
   // The residual stream, its norm and a projection as floats; the norm once more for the wire.
   const int64_t row =
       kFloat * (3 * spec.hidden + qkv + experts) + WireBytes(numerics) * (spec.hidden + attended);
-  return kMicroBatches * kMicroBatchRows * row + streams * spec.vocabulary * kFloat;
+  return kMicroBatches * model::MicroBatchRows(spec, kMicroBatchRows) * row +
+         streams * spec.vocabulary * kFloat;
 }
 
 int64_t ChannelBytes(const model::ModelSpec& spec, NumericsClass numerics) {

@@ -83,6 +83,17 @@ TEST_P(MemoryTest, EqualsWhatIsLoaded) {
   }
 }
 
+TEST(ActivationBytesTest, RowsThatShareACapacityHaveRoomTogether) {
+  model::ModelSpec spec;
+  spec.hidden = 64;
+  spec.max_positions = 1024;
+  spec.layers.resize(2);
+  spec.layers[1].ffn.router = model::RouterSpec{.experts = 8, .top_k = 2};
+  const int64_t cut = ActivationBytes(spec, NumericsClass::kBf16, /*streams=*/0);
+  spec.layers[1].ffn.router->capacity_factor = 1.25;
+  EXPECT_EQ(ActivationBytes(spec, NumericsClass::kBf16, /*streams=*/0), 4 * cut);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, MemoryTest,
                          ::testing::Values("models/mixtral", "models/llama",
                                            "models/deepseek_v2_lite", "models/deepseek_v3",

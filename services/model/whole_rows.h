@@ -8,7 +8,7 @@
 
 #include "services/model/model_spec.h"
 
-namespace switchyard::router {
+namespace switchyard::model {
 
 struct WholeRows {
   bool evaluations = false;  // a full pass has a capacity
@@ -17,11 +17,11 @@ struct WholeRows {
   bool any() const { return evaluations || prompts || sources; }
 };
 
-WholeRows WholeRowsOf(const model::ModelSpec& spec);
+WholeRows WholeRowsOf(const ModelSpec& spec);
 
 // Rows that a micro-batch must hold: `batch_rows`, and where rows cannot be cut as many as the
 // model has positions, up to a bound on the workspaces' memory that only a larger `batch_rows`
 // lifts.
-int64_t MicroBatchRows(const model::ModelSpec& spec, int64_t batch_rows);
+int64_t MicroBatchRows(const ModelSpec& spec, int64_t batch_rows);
 
-}  // namespace switchyard::router
+}  // namespace switchyard::model

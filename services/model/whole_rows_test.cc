@@ -1,12 +1,12 @@
-#include "router_service/whole_rows.h"
+#include "services/model/whole_rows.h"
 
 #include "gtest/gtest.h"
 
-namespace switchyard::router {
+namespace switchyard::model {
 namespace {
 
-model::ModelSpec Routed(const model::RouterSpec& router) {
-  model::ModelSpec spec;
+ModelSpec Routed(const RouterSpec& router) {
+  ModelSpec spec;
   spec.max_positions = 1 << 20;
   spec.layers.resize(2);
   spec.layers[1].ffn.router = router;
@@ -14,14 +14,14 @@ model::ModelSpec Routed(const model::RouterSpec& router) {
 }
 
 TEST(WholeRowsTest, NothingIsWholeWithoutCapacityAndEncoder) {
-  const model::ModelSpec spec = Routed({.experts = 8, .top_k = 2});
+  const ModelSpec spec = Routed({.experts = 8, .top_k = 2});
   EXPECT_FALSE(WholeRowsOf(spec).any());
   EXPECT_EQ(MicroBatchRows(spec, 256), 256);
 }
 
 TEST(WholeRowsTest, ACapacityOfFullPassesLeavesPromptsFree) {
-  for (const model::RouterSpec& router :
-       {model::RouterSpec{.capacity = 64}, model::RouterSpec{.capacity_factor = 1.25}}) {
+  for (const RouterSpec& router :
+       {RouterSpec{.capacity = 64}, RouterSpec{.capacity_factor = 1.25}}) {
     const WholeRows whole = WholeRowsOf(Routed(router));
     EXPECT_TRUE(whole.evaluations);
     EXPECT_FALSE(whole.prompts);
@@ -31,7 +31,7 @@ TEST(WholeRowsTest, ACapacityOfFullPassesLeavesPromptsFree) {
 }
 
 TEST(WholeRowsTest, MicroBatchesHoldTheLongestWholeRowsUpToABound) {
-  model::ModelSpec spec = Routed({.capacity = 64});
+  ModelSpec spec = Routed({.capacity = 64});
   EXPECT_EQ(MicroBatchRows(spec, 256), 4096);
   EXPECT_EQ(MicroBatchRows(spec, 10'000), 10'000);
   spec.max_positions = 512;
@@ -40,4 +40,4 @@ TEST(WholeRowsTest, MicroBatchesHoldTheLongestWholeRowsUpToABound) {
 }
 
 }  // namespace
-}  // namespace switchyard::router
+}  // namespace switchyard::model
