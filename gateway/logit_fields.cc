@@ -7,11 +7,11 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "services/model/generation_config.h"
 
 namespace switchyard::gateway {
 namespace {
 
-constexpr double kLeastRepetitionPenalty = 1e-5;
 constexpr double kLargestRepetitionPenalty = 100;
 constexpr double kLargestPenalty = 2;  // as OpenAI has it
 constexpr double kLargestBias = 100;
@@ -94,7 +94,7 @@ LogitFields ReadLogitFields(FieldReader& reader, int32_t vocabulary,
                             const tokenizer::Tokenizer* tokenizer, float repetition_penalty) {
   LogitFields fields;
   fields.repetition_penalty =
-      reader.Number("repetition_penalty", kLeastRepetitionPenalty, kLargestRepetitionPenalty)
+      reader.Number("repetition_penalty", model::kLeastRepetitionPenalty, kLargestRepetitionPenalty)
           .value_or(repetition_penalty);
   const auto penalty = [&reader](const char* name) -> float {
     return reader.Number(name, -kLargestPenalty, kLargestPenalty).value_or(0);

@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{R"("request_id": "a b\n")", "request_id"}, Refusal{R"("user": 1)", "user"},
         Refusal{R"("frequency_penalty": 2.5)", "frequency_penalty"},
         Refusal{R"("presence_penalty": "1")", "presence_penalty"},
-        Refusal{R"("repetition_penalty": 0)", "repetition_penalty"},
+        Refusal{R"("repetition_penalty": 9e-6)", "repetition_penalty"},
         Refusal{R"("repetition_penalty": -1)", "repetition_penalty"},
         Refusal{R"("min_p": 1.1)", "min_p"}, Refusal{R"("logit_bias": [1])", "logit_bias"},
         Refusal{R"("logit_bias": {"1": 101})", "logit_bias"},

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
+#include "services/model/generation_config.h"
 
 namespace switchyard::router {
 namespace {
@@ -14,7 +15,6 @@ namespace {
 constexpr int32_t kMaxLogprobs = 128;
 constexpr size_t kMaxStopTokens = 1024;
 constexpr int64_t kMaxBadWordTokens = 65536;
-constexpr float kLeastRepetitionPenalty = 1e-6f;  // dividing by less gives no numbers
 
 template <typename... Parts>
 absl::Status Invalid(const std::string& field, const Parts&... parts) {
@@ -61,10 +61,10 @@ absl::Status CheckSampling(const kernels::SamplingParameters& sampling) {
 }
 
 absl::Status CheckEdits(const kernels::LogitEditParameters& edits, const RequestLimits& limits) {
-  if (!(edits.repetition_penalty >= kLeastRepetitionPenalty) ||
+  if (!(edits.repetition_penalty >= model::kLeastRepetitionPenalty) ||
       std::isinf(edits.repetition_penalty)) {
     return Invalid("sampling.repetition_penalty", edits.repetition_penalty,
-                   " is not a number from ", kLeastRepetitionPenalty, " up");
+                   " is not a number from ", model::kLeastRepetitionPenalty, " up");
   }
   // Every token costs as much.
   int64_t listed = std::ssize(edits.allowed);

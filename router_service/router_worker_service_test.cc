@@ -200,7 +200,7 @@ TEST_F(RouterWorkerServiceTest, RefusesBadFieldsByName) {
     ExpectInvalid(with([change](R& r) { change(*r.mutable_sampling()); }), "sampling." + field);
   };
   expect_invalid("min_p", [](S& s) { s.set_min_p(-0.1f); });
-  expect_invalid("repetition_penalty", [](S& s) { s.set_repetition_penalty(0); });
+  expect_invalid("repetition_penalty", [](S& s) { s.set_repetition_penalty(9e-6f); });
   expect_invalid("presence_penalty", [](S& s) { s.set_presence_penalty(INFINITY); });
   expect_invalid("frequency_penalty", [](S& s) { s.set_frequency_penalty(NAN); });
   expect_invalid("logit_bias", [](S& s) { s.add_logit_bias()->set_token(kTinyVocabulary); });

@@ -6,8 +6,7 @@
 namespace switchyard::model {
 namespace {
 
-// With a top_p of 0 no token would be left; by a penalty of 0 logits would be divided.
-constexpr double kLeastShare = 1e-6;
+constexpr double kLeastTopP = 1e-6;  // with 0 no token would be left
 
 absl::Status ReadFloat(const JsonFields& config, const std::string& key, double low, double high,
                        std::optional<float>& value) {
@@ -31,10 +30,10 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(const std::string& text,
     ASSIGN_OR_RETURN(config.eos_tokens, json.Integers("eos_token_id", 0, vocabulary - 1));
   }
   RETURN_IF_ERROR(ReadFloat(json, "temperature", 0, 1e6, config.temperature));
-  RETURN_IF_ERROR(ReadFloat(json, "top_p", kLeastShare, 1, config.top_p));
+  RETURN_IF_ERROR(ReadFloat(json, "top_p", kLeastTopP, 1, config.top_p));
   RETURN_IF_ERROR(ReadFloat(json, "min_p", 0, 1, config.min_p));
-  RETURN_IF_ERROR(
-      ReadFloat(json, "repetition_penalty", kLeastShare, 1e6, config.repetition_penalty));
+  RETURN_IF_ERROR(ReadFloat(json, "repetition_penalty", kLeastRepetitionPenalty, 1e6,
+                            config.repetition_penalty));
   if (json.Has("top_k")) {
     ASSIGN_OR_RETURN(const int64_t top_k, json.Integer("top_k", 0, INT32_MAX));
     config.top_k = static_cast<int32_t>(top_k);

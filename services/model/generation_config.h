@@ -12,6 +12,9 @@
 
 namespace switchyard::model {
 
+// Of the file and of requests: a logit divided by less need not be a number.
+inline constexpr float kLeastRepetitionPenalty = 1e-5f;
+
 // What the file does not have is absent. A null counts as absent.
 struct GenerationConfig {
   std::optional<int64_t> bos_token;

@@ -40,6 +40,7 @@ TEST(GenerationConfigTest, RefusesBadValuesNamingTheKey) {
       {R"({"eos_token_id": 128})", "g.json: eos_token_id is 128"},
       {R"({"top_p": 0})", "g.json: top_p is 0"},
       {R"({"min_p": 2})", "g.json: min_p is 2"},
+      {R"({"repetition_penalty": 9e-6})", "g.json: repetition_penalty is 9e-06"},
       {R"({"bos_token_id": [1]})", "g.json: bos_token_id is a list"},
       {"[]", "g.json: must be a JSON object"}};
   for (const auto& [text, error] : cases) {
