@@ -81,21 +81,12 @@ absl::StatusOr<int32_t> Generation::Choose(int64_t position, std::span<const flo
                                            Sampler& sampler) {
   const bool may_end = generated() + std::ssize(chosen_) >= parameters_.min_tokens;
   const std::span<const float> edited =
-      sampler.Edit(logits, *edits_, Output(), may_end ? std::span<const int32_t>() : end_tokens_);
+      sampler.Edit(logits, *edits_, may_end ? std::span<const int32_t>() : end_tokens_);
   const int32_t token = sampler.Choose(edited, parameters_.sampling, position + 1);
   if (token >= 0) return token;
   if (sampler.Choose(logits, parameters_.sampling, position + 1) < 0) return NotNumbers(position);
   return absl::InvalidArgumentError(
       "sampling.allowed_token_ids: with bad_words and min_tokens no token is left to choose");
-}
-
-// Everything that was generated, with what is chosen.
-std::span<const int32_t> Generation::Output() {
-  const std::span<const int32_t> output = std::span(sequence.tokens).subspan(prompt_tokens());
-  if (chosen_.empty() || edits_->none()) return output;
-  output_.assign(output.begin(), output.end());
-  output_.insert(output_.end(), chosen_.begin(), chosen_.end());
-  return output_;
 }
 
 // The edits of a sequence that holds what `sequence` does.

@@ -37,7 +37,6 @@ class Generation : public Task {
   int64_t prompt_tokens() const { return std::ssize(parameters_.prompt); }
   int64_t generated() const { return std::ssize(sequence.tokens) - prompt_tokens(); }
   absl::StatusOr<int32_t> Choose(int64_t position, std::span<const float> logits, Sampler& sampler);
-  std::span<const int32_t> Output();
   void ObserveOutput();
   bool IsEndToken(int32_t token) const;
   bool DraftsHold(int64_t position) const;
@@ -46,7 +45,6 @@ class Generation : public Task {
   const GenerateParameters parameters_;
   const std::shared_ptr<GenerationSink> sink_;
   std::optional<kernels::LogitEdits> edits_;  // has seen `chosen_`, too
-  std::vector<int32_t> output_;               // scratch
   std::vector<int32_t> end_tokens_;
   // The next tokens until their chunk ends, several where drafts were right.
   std::vector<int32_t> chosen_;

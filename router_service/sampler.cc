@@ -6,11 +6,10 @@ namespace switchyard::router {
 
 std::span<const float> Sampler::Edit(std::span<const float> logits,
                                      const kernels::LogitEdits& edits,
-                                     std::span<const int32_t> output,
                                      std::span<const int32_t> banned) {
   if (edits.none() && banned.empty()) return logits;
   edited_.resize(logits.size());
-  edits.Apply(logits, output, edited_);
+  edits.Apply(logits, edited_);
   for (const int32_t token : banned) edited_[token] = -std::numeric_limits<float>::infinity();
   return edited_;
 }

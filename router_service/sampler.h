@@ -17,9 +17,9 @@ namespace switchyard::router {
 class Sampler {
  public:
   // The logits with `edits`, and -inf for the tokens of `banned`: `logits` themselves when there is
-  // nothing to change, else valid until the next call. `output`: the tokens generated so far.
+  // nothing to change, else valid until the next call.
   std::span<const float> Edit(std::span<const float> logits, const kernels::LogitEdits& edits,
-                              std::span<const int32_t> output, std::span<const int32_t> banned);
+                              std::span<const int32_t> banned);
 
   // The token at `position`. -1 when the logits are not numbers or nothing is left to choose.
   int32_t Choose(std::span<const float> logits, const kernels::SamplingParameters& parameters,

@@ -135,7 +135,7 @@ std::vector<float> Edited(const nlohmann::json& c, const std::vector<float>& log
   const auto prompt = c["prompt_ids"].get<std::vector<int32_t>>();
   const auto output = c["output_ids"].get<std::vector<int32_t>>();
   std::vector<float> edited(logits.size());
-  LogitEdits(parameters, prompt, output, 0).Apply(logits, output, edited);
+  LogitEdits(parameters, prompt, output, 0).Apply(logits, edited);
   return edited;
 }
 

@@ -33,17 +33,23 @@ LogitEdits::LogitEdits(LogitEditParameters parameters, std::span<const int32_t> 
     : parameters_(std::move(parameters)),
       penalizes_(Penalizes(parameters_)),
       none_(ChangesNothing(parameters_)) {
-  if (!penalizes_) return;
-  std::vector<int32_t> tokens(prompt.begin(), prompt.end());
-  std::sort(tokens.begin(), tokens.end());
-  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  seen_.reserve(tokens.size() + output.size() + more);
-  for (const int32_t token : tokens) seen_.push_back({token, 0});
+  if (!parameters_.bad_words.empty()) output_.reserve(output.size() + more);
+  if (penalizes_) {
+    std::vector<int32_t> tokens(prompt.begin(), prompt.end());
+    std::sort(tokens.begin(), tokens.end());
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+    seen_.reserve(tokens.size() + output.size() + more);
+    for (const int32_t token : tokens) seen_.push_back({token, 0});
+  }
   for (const int32_t token : output) Observe(token);
 }
 
 void LogitEdits::Observe(int32_t token) {
-  if (!penalizes_) return;
+  if (!parameters_.bad_words.empty()) output_.push_back(token);
+  if (penalizes_) Count(token);
+}
+
+void LogitEdits::Count(int32_t token) {
   const auto place = std::lower_bound(seen_.begin(), seen_.end(), token,
                                       [](const Seen& seen, int32_t id) { return seen.token < id; });
   if (place != seen_.end() && place->token == token) {
@@ -53,8 +59,7 @@ void LogitEdits::Observe(int32_t token) {
   }
 }
 
-void LogitEdits::Apply(std::span<const float> logits, std::span<const int32_t> output,
-                       std::span<float> edited) const {
+void LogitEdits::Apply(std::span<const float> logits, std::span<float> edited) const {
   if (parameters_.allowed.empty()) {
     std::copy(logits.begin(), logits.end(), edited.begin());
   } else {
@@ -62,7 +67,7 @@ void LogitEdits::Apply(std::span<const float> logits, std::span<const int32_t> o
     for (const int32_t token : parameters_.allowed) edited[token] = logits[token];
   }
   for (const std::vector<int32_t>& word : parameters_.bad_words) {
-    if (IsNext(output, word)) edited[word.back()] = kImpossible;
+    if (IsNext(output_, word)) edited[word.back()] = kImpossible;
   }
   for (const LogitBias& bias : parameters_.bias) edited[bias.token] += bias.bias;
   Penalize(edited);

@@ -43,9 +43,8 @@ class LogitEdits {
   // `token` was chosen. Does not allocate for the first `more` ones.
   void Observe(int32_t token);
 
-  // `edited` becomes `logits` with the edits. `output`: all tokens generated so far.
-  void Apply(std::span<const float> logits, std::span<const int32_t> output,
-             std::span<float> edited) const;
+  // `edited` becomes `logits` with the edits.
+  void Apply(std::span<const float> logits, std::span<float> edited) const;
 
  private:
   struct Seen {
@@ -53,12 +52,14 @@ class LogitEdits {
     int32_t outputs;  // times in the output
   };
 
+  void Count(int32_t token);
   void Penalize(std::span<float> logits) const;
 
   const LogitEditParameters parameters_;
   const bool penalizes_;
   const bool none_;
-  std::vector<Seen> seen_;  // ascending ids; empty unless it penalizes
+  std::vector<Seen> seen_;       // ascending ids; empty unless it penalizes
+  std::vector<int32_t> output_;  // empty unless there are bad words
 };
 
 }  // namespace switchyard::kernels

@@ -9,10 +9,9 @@
 namespace switchyard::kernels {
 namespace {
 
-std::vector<float> Apply(const LogitEdits& edits, const std::vector<float>& logits,
-                         const std::vector<int32_t>& output) {
+std::vector<float> Apply(const LogitEdits& edits, const std::vector<float>& logits) {
   std::vector<float> edited(logits.size());
-  edits.Apply(logits, output, edited);
+  edits.Apply(logits, edited);
   return edited;
 }
 
@@ -63,22 +62,23 @@ TEST(LogitEditsTest, FollowTheirDefinitionTokenByToken) {
     std::vector<int32_t> output = {token(), token()};
     LogitEdits edits(parameters, prompt, output, 20);
     for (int step = 0; step < 20; ++step) {
-      EXPECT_EQ(Apply(edits, logits, output), ByDefinition(parameters, logits, prompt, output));
+      EXPECT_EQ(Apply(edits, logits), ByDefinition(parameters, logits, prompt, output));
       output.push_back(step % 3 == 0 ? 6 : step % 3 == 1 ? 7 : token());
       edits.Observe(output.back());
     }
     // A request that went on elsewhere with the tokens so far sees the same.
-    EXPECT_EQ(Apply(LogitEdits(parameters, prompt, output, 0), logits, output),
-              Apply(edits, logits, output));
+    EXPECT_EQ(Apply(LogitEdits(parameters, prompt, output, 0), logits), Apply(edits, logits));
   }
 }
 
 TEST(LogitEditsTest, BadWordsLookAtTheOutputOnly) {
-  const LogitEdits edits({.bad_words = {{1, 2}}}, std::vector<int32_t>{1}, {}, 5);
+  LogitEdits edits({.bad_words = {{1, 2}}}, std::vector<int32_t>{1}, {}, 5);
   const std::vector<float> logits(3, 1.0f);
-  EXPECT_EQ(Apply(edits, logits, {}), logits);
-  EXPECT_EQ(Apply(edits, logits, {1}), (std::vector<float>{1, 1, -INFINITY}));
-  EXPECT_EQ(Apply(edits, logits, {1, 0}), logits);
+  EXPECT_EQ(Apply(edits, logits), logits);
+  edits.Observe(1);
+  EXPECT_EQ(Apply(edits, logits), (std::vector<float>{1, 1, -INFINITY}));
+  edits.Observe(0);
+  EXPECT_EQ(Apply(edits, logits), logits);
 }
 
 TEST(LogitEditsTest, NoneIsWhatDefaultsAre) {
