@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "router_service/evaluation.h"
 #include "router_service/generation.h"
 #include "router_service/planned_chunk.h"
@@ -41,11 +40,6 @@ RequestLimits LimitsOf(const Pipeline& pipeline, const EngineOptions& options) {
           .max_whole = pipeline.max_rows(),
           .whole = whole,
           .mtp = options.draft_tokens > 0};
-}
-
-std::string DescribeDrafts(uint64_t drafted, uint64_t accepted) {
-  if (drafted == 0) return "";
-  return absl::StrFormat(", %.1f%% of %d drafts accepted", 100.0 * accepted / drafted, drafted);
 }
 
 }  // namespace
@@ -84,9 +78,9 @@ Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernel
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
       samplers_(pool.threads()),
-      logits_(std::min(kLogitsRows, pipeline_->max_rows()) * limits_.vocabulary * sizeof(float)) {
+      logits_(std::min(kLogitsRows, pipeline_->max_rows()) * limits_.vocabulary * sizeof(float)),
+      status_line_(options.clock->Now(), options.status_interval) {
   status_.kv_pages_total = options.kv_pages;
-  logged_at_ = options_.clock->Now();
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -484,6 +478,7 @@ void Engine::Leave(const PlannedChunk& chunk) {
 }
 
 void Engine::PublishStatus() {
+  EngineStatus status;
   {
     std::lock_guard lock(mutex_);
     status_.running = scheduler_.running();
@@ -494,27 +489,9 @@ void Engine::PublishStatus() {
     status_.draft_tokens = draft_tokens_;
     status_.accepted_draft_tokens = accepted_draft_tokens_;
     status_.scheduler = scheduler_.counters();
+    status = status_;
   }
-  if (options_.clock->Now() - logged_at_ >= options_.status_interval) LogStatus();
-}
-
-void Engine::LogStatus() {
-  const TimePoint now = options_.clock->Now();
-  const EngineStatus status = Status();
-  const double seconds = std::chrono::duration<double>(now - logged_at_).count();
-  const uint64_t prompt = status.prompt_tokens - logged_.prompt_tokens;
-  const uint64_t generated = status.generated_tokens - logged_.generated_tokens;
-  if (prompt + generated > 0 || !tasks_.empty()) {
-    LogInfo() << absl::StrFormat(
-                     "%.1f tokens/s generated, %.1f tokens/s of prompts, %d running, %d waiting, "
-                     "KV %.1f%% used",
-                     generated / seconds, prompt / seconds, status.running, status.waiting,
-                     100.0 * status.kv_pages_used / status.kv_pages_total)
-              << DescribeDrafts(status.draft_tokens - logged_.draft_tokens,
-                                status.accepted_draft_tokens - logged_.accepted_draft_tokens);
-  }
-  logged_ = status;
-  logged_at_ = now;
+  if (const auto line = status_line_.Next(options_.clock->Now(), status)) LogInfo() << *line;
 }
 
 TimePoint Engine::NextWakeup() const {

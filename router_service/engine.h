@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/thread_pool.h"
+#include "router_service/engine_status.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/kv_cache.h"
 #include "router_service/pipeline.h"
@@ -44,18 +45,6 @@ struct EngineOptions {
   Duration status_interval = std::chrono::seconds(5);  // between status lines, while active
   uint64_t prefix_seed = 0;                            // secret; see ChainRoot
   const Clock* clock = &Clock::Real();
-};
-
-struct EngineStatus {
-  int64_t running = 0;
-  int64_t waiting = 0;
-  int64_t kv_pages_used = 0;
-  int64_t kv_pages_total = 0;
-  uint64_t prompt_tokens = 0;
-  uint64_t generated_tokens = 0;
-  uint64_t draft_tokens = 0;  // guessed and computed ahead
-  uint64_t accepted_draft_tokens = 0;
-  SchedulerCounters scheduler;
 };
 
 class Engine {
@@ -156,7 +145,6 @@ class Engine {
   void End(Task& task);
   void Leave(const PlannedChunk& chunk);
   void PublishStatus();
-  void LogStatus();
   TimePoint NextWakeup() const;
 
   const EngineOptions options_;
@@ -181,8 +169,7 @@ class Engine {
   uint64_t generated_tokens_ = 0;
   uint64_t draft_tokens_ = 0;
   uint64_t accepted_draft_tokens_ = 0;
-  EngineStatus logged_;  // at the last status line
-  TimePoint logged_at_{};
+  StatusLine status_line_;
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable idle_;
