@@ -19,10 +19,6 @@ namespace {
 
 using transport::Phase;
 
-// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that
-// wants every row's would otherwise set.
-constexpr int64_t kLogitsRows = 64;
-
 // An idle loop looks around this often although nobody woke it.
 constexpr Duration kIdleWait = std::chrono::milliseconds(500);
 
@@ -237,7 +233,9 @@ bool Engine::StartBatches() {
   for (const auto& [id, task] : tasks_) task->sequence.paused = !task->HasRoom();
   bool any = false;
   for (uint32_t index = 0; index < options_.micro_batches; ++index) {
-    if (!flights_[index].busy) any |= StartBatch(index);
+    if (flights_[index].busy) continue;
+    any |= TakeKeptLogits(index);
+    any |= StartBatch(index);
   }
   return any;
 }
@@ -367,59 +365,6 @@ void Engine::FailParts(uint32_t index) {
   }
 }
 
-// Computes the logits that tasks want of a pass that is through, block by block, and hands them
-// out.
-void Engine::TakeLogits(uint32_t index) {
-  const Flight& flight = flights_[index];
-  for (const Part& part : flight.parts) {
-    if (part.task->ended) continue;
-    for (int64_t i = 0; i < part.rows; ++i) {
-      const int64_t row = part.first_row + i;
-      if (pipeline_->batch(index).RowFailed(row)) break;
-      const int64_t position = part.first_position + i;
-      if (!(flight.mtp_passes == 0 ? part.task->WantsLogits(position)
-                                   : part.task->WantsMtpLogits(position))) {
-        continue;
-      }
-      wanted_.push_back({.task = part.task, .position = position});
-      wanted_rows_.push_back(static_cast<int32_t>(row));
-      if (std::ssize(wanted_) == kLogitsRows) TakeLogitsBlock(index);
-    }
-  }
-  if (!wanted_.empty()) TakeLogitsBlock(index);
-}
-
-void Engine::TakeLogitsBlock(uint32_t index) {
-  pipeline_->Logits(index, wanted_rows_, logits_.As<float>());
-  // Rows of one task stand together, so tasks can take theirs side by side.
-  const int64_t rows = std::ssize(wanted_);
-  task_begins_.clear();
-  for (int64_t row = 0; row < rows; ++row) {
-    if (row == 0 || wanted_[row].task != wanted_[row - 1].task) task_begins_.push_back(row);
-  }
-  const int64_t tasks = std::ssize(task_begins_);
-  task_begins_.push_back(rows);
-  taken_.assign(tasks, absl::OkStatus());
-  const bool mtp = flights_[index].mtp_passes > 0;
-  pool_.ParallelFor(tasks, [this, mtp](int64_t task, int worker) {
-    for (int64_t row = task_begins_[task]; row < task_begins_[task + 1]; ++row) {
-      const std::span logits(logits_.As<float>() + row * limits_.vocabulary,
-                             static_cast<size_t>(limits_.vocabulary));
-      const WantedRow& wanted = wanted_[row];
-      if (mtp) {
-        wanted.task->TakeMtpLogits(wanted.position, logits, samplers_[worker]);
-      } else {
-        taken_[task].Update(wanted.task->TakeLogits(wanted.position, logits, samplers_[worker]));
-      }
-    }
-  });
-  for (int64_t task = 0; task < tasks; ++task) {
-    if (!taken_[task].ok()) Fail(*wanted_[task_begins_[task]].task, taken_[task]);
-  }
-  wanted_.clear();
-  wanted_rows_.clear();
-}
-
 void Engine::FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row) {
   Task& task = TaskOf(chunk);
   if (task.ended) return Leave(chunk);
@@ -446,7 +391,8 @@ void Engine::EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_r
   const ChunkOutcome outcome = task.EndChunk(pipeline_->batch(index), first_row, chunk.rows);
   prompt_tokens_ += outcome.prompt_tokens;
   generated_tokens_ += outcome.generated_tokens;
-  if (outcome.finished) End(task);
+  if (outcome.finished) return End(task);
+  if (!task.kept_rows().empty()) scheduler_.Remove(task.sequence);  // its pages are of no more use
 }
 
 void Engine::Fail(Task& task, const absl::Status& status) {

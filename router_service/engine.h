@@ -127,10 +127,13 @@ class Engine {
   void FinishPass(uint32_t index);
   void FinishBatch(uint32_t index);
   void FailParts(uint32_t index);
-  void TakeLogits(uint32_t index);
-  void TakeLogitsBlock(uint32_t index);
   void FinishChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
   void EndChunk(uint32_t index, const PlannedChunk& chunk, int64_t first_row);
+
+  // Logits (engine_logits.cc).
+  void TakeLogits(uint32_t index);
+  void TakeLogitsBlock(uint32_t index);
+  bool TakeKeptLogits(uint32_t index);
 
   // Multi-token prediction (engine_mtp.cc).
   bool PlanMtpPass(uint32_t index);

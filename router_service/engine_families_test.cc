@@ -161,6 +161,46 @@ TEST(EngineFamiliesTest, ACapacityOfGenerationCountsThePromptAsAWhole) {
   EXPECT_EQ(world.Run(rest)->tokens, Ids(answer->tokens.begin() + 5, answer->tokens.end()));
 }
 
+// A capacity that drops nothing changes nothing, so what comes in blocks from rows that were kept
+// equals what generation computes chunk by chunk.
+TEST(EngineFamiliesTest, WholeEvaluationsComeInBlocksAsThereIsRoom) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, "own_models/glam_no_drops");
+  const model::Checkpoint checkpoint = OpenOrDie(folder);
+  const Ids row = HalfOf(ExpectedIds(folder, "input_ids"), 0);
+  Ids prompt;
+  while (prompt.size() < 150) prompt.insert(prompt.end(), row.begin(), row.end());
+  prompt.resize(150);
+  World world({.scheduler = {.prefill_chunk = 9}}, 1, checkpoint);
+  const auto scored = world.Run({.prompt = prompt, .max_tokens = 0, .prompt_logprobs = 0});
+
+  auto evaluated = std::make_shared<Evaluated>();
+  evaluated->Allow(1);
+  ASSERT_TRUE(world.engine()
+                  .Evaluate({.tokens = prompt, .logits = true, .routing = true, .token_nll = true},
+                            evaluated)
+                  .ok());
+  ASSERT_TRUE(evaluated->WaitPieces(1));
+  EXPECT_EQ(evaluated->positions, kLogitsRows);
+  // Others are not held up, and the pages are theirs.
+  EXPECT_EQ(world.Run({.prompt = {1}, .max_tokens = 3, .ignore_end_tokens = true})->tokens.size(),
+            3u);
+  EXPECT_TRUE(world.WaitStatus([](const EngineStatus& s) { return s.kv_pages_used == 0; }));
+  EXPECT_EQ(evaluated->positions, kLogitsRows);
+
+  evaluated->Allow(100);
+  world.engine().Wake();
+  ASSERT_TRUE(evaluated->WaitEnd() && evaluated->status.ok()) << evaluated->status;
+  EXPECT_EQ(evaluated->pieces, 3);
+  EXPECT_EQ(evaluated->positions, 150);
+  EXPECT_EQ(evaluated->logits.size(), size_t(150 * checkpoint.spec().vocabulary));
+  const auto router = *checkpoint.spec().layers[checkpoint.spec().MoeLayers()[0]].ffn.router;
+  EXPECT_EQ(evaluated->routing[0].size(), size_t(150 * router.top_k));
+  ASSERT_EQ(evaluated->token_nll.size(), 149u);
+  for (size_t i = 1; i < prompt.size(); ++i) {
+    EXPECT_EQ(evaluated->token_nll[i - 1], -double{scored->prompt_logprobs[i].logprob}) << i;
+  }
+}
+
 TEST(EngineFamiliesTest, SequencesOfTwoRopesShareNoPrefix) {
   SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/phimoe");
   const model::Checkpoint checkpoint = OpenOrDie(folder);

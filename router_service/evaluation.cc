@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/sampling/sampling.h"
+#include "services/base/status_macros.h"
 
 namespace switchyard::router {
 
@@ -20,6 +21,7 @@ Evaluation::Evaluation(EvaluateParameters parameters, const model::ModelSpec& sp
 
 bool Evaluation::WantsLogits(int64_t position) const {
   if (position < delivered_) return false;  // computed again after a preemption
+  if (KeepsRows()) return false;
   return parameters_.logits ||
          (parameters_.token_nll && position + 1 < std::ssize(parameters_.tokens));
 }
@@ -39,18 +41,19 @@ absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> log
   return absl::OkStatus();
 }
 
-void Evaluation::AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows) {
+void Evaluation::AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows,
+                            EvaluationPiece& piece) const {
   const int64_t decoder_layers = std::ssize(spec_.layers);
   for (const int64_t layer : spec_.MoeLayers()) {
     if ((layer >= decoder_layers) != batch.encoder()) continue;
-    piece_.routing.push_back(RoutingOf(batch, layer, first_row, rows));
+    piece.routing.push_back(RoutingOf(batch, layer, first_row, rows));
   }
 }
 
 void Evaluation::EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) {
   // Computed again after a preemption.
   if (std::exchange(encoder_delivered_, true) || !parameters_.routing) return;
-  AddRouting(batch, first_row, rows);
+  AddRouting(batch, first_row, rows, piece_);
   piece_.encoder = true;
   piece_.positions = rows;
   sink_->Piece(std::exchange(piece_, {}));
@@ -61,15 +64,49 @@ ChunkOutcome Evaluation::EndChunk(MicroBatch& batch, int64_t first_row, int64_t 
   first_row += skipped;
   rows -= skipped;
   const bool last = sequence.pending() == 0;
+  if (KeepsRows()) {
+    Keep(batch, first_row, rows);
+    return {.prompt_tokens = rows};
+  }
   if (rows > 0) {
     piece_.first_position = delivered_;
     piece_.positions = rows;
     piece_.last = last;
-    if (parameters_.routing) AddRouting(batch, first_row, rows);
+    if (parameters_.routing) AddRouting(batch, first_row, rows, piece_);
     delivered_ += rows;
     sink_->Piece(std::exchange(piece_, {}));
   }
   return {.finished = last, .prompt_tokens = last ? std::ssize(sequence.tokens) : 0};
+}
+
+// Of all positions. A model with capacity has no block for multi-token prediction, whose passes
+// would have changed the rows.
+void Evaluation::Keep(MicroBatch& batch, int64_t first_row, int64_t rows) {
+  for (int64_t first = 0; first < rows; first += kLogitsRows) {
+    const int64_t count = std::min(kLogitsRows, rows - first);
+    KeptRows& kept = kept_.emplace_back();
+    kept.piece.first_position = first;
+    kept.piece.positions = count;
+    kept.piece.last = first + count == rows;
+    if (parameters_.routing) AddRouting(batch, first_row + first, count, kept.piece);
+    const float* const hidden = batch.hidden() + (first_row + first) * spec_.hidden;
+    kept.hidden.assign(hidden, hidden + count * spec_.hidden);
+  }
+}
+
+std::span<const float> Evaluation::kept_rows() const {
+  return kept_.empty() ? std::span<const float>() : kept_.front().hidden;
+}
+
+absl::StatusOr<bool> Evaluation::TakeKeptLogits(std::span<const float> logits, Sampler& sampler) {
+  piece_ = std::move(kept_.front().piece);
+  kept_.pop_front();
+  for (int64_t i = 0; i < piece_.positions; ++i) {
+    RETURN_IF_ERROR(TakeLogits(piece_.first_position + i,
+                               logits.subspan(i * spec_.vocabulary, spec_.vocabulary), sampler));
+  }
+  sink_->Piece(std::exchange(piece_, {}));
+  return kept_.empty();
 }
 
 LayerRouting Evaluation::RoutingOf(MicroBatch& batch, int64_t layer, int64_t first_row,

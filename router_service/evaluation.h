@@ -1,9 +1,13 @@
 #pragma once
 
 // The task behind one row of an evaluate request: hands out what the model computes at every
-// position.
+// position, chunk by chunk. A full pass of a model with capacity is one chunk of all rows, whose
+// logits would take far more memory than the rows themselves: it keeps the rows, and hands their
+// logits out block by block as the client has room.
 
+#include <deque>
 #include <memory>
+#include <vector>
 
 #include "router_service/request.h"
 #include "router_service/task.h"
@@ -29,18 +33,30 @@ class Evaluation : public Task {
                    int64_t rows) override;
   void Discard() override { piece_ = {}; }
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
+  std::span<const float> kept_rows() const override;
+  absl::StatusOr<bool> TakeKeptLogits(std::span<const float> logits, Sampler& sampler) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
 
  private:
+  // Consecutive positions without their logits yet.
+  struct KeptRows {
+    EvaluationPiece piece;
+    std::vector<float> hidden;  // [positions][hidden]
+  };
+
+  bool KeepsRows() const {
+    return sequence.full_pass && (parameters_.logits || parameters_.token_nll);
+  }
+  void Keep(MicroBatch& batch, int64_t first_row, int64_t rows);
   LayerRouting RoutingOf(MicroBatch& batch, int64_t layer, int64_t first_row, int64_t rows) const;
+  void AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows, EvaluationPiece& piece) const;
 
   const EvaluateParameters parameters_;
   const model::ModelSpec& spec_;
   const std::shared_ptr<EvaluationSink> sink_;
-  void AddRouting(MicroBatch& batch, int64_t first_row, int64_t rows);
-
   EvaluationPiece piece_;  // of the chunk being computed
   int64_t delivered_ = 0;  // positions
+  std::deque<KeptRows> kept_;
   bool encoder_delivered_ = false;
 };
 

@@ -113,4 +113,8 @@ void Pipeline::Logits(uint32_t index, std::span<const int32_t> rows, float* logi
   stages_[at_stage_[index]]->Logits(batch(index), rows, logits);
 }
 
+void Pipeline::LogitsOf(std::span<const float> hidden, uint32_t index, float* logits) {
+  stages_[model_stages_ - 1]->LogitsOf(hidden, batch(index), logits);
+}
+
 }  // namespace switchyard::router

@@ -71,6 +71,10 @@ class Pipeline {
   // a pass of the block for multi-token prediction: the block's.
   void Logits(uint32_t index, std::span<const int32_t> rows, float* logits);
 
+  // Logits of rows that left the model's layers in an earlier batch, [rows][hidden], at most
+  // max_rows(). Batch `index` must be idle: its workspaces are used.
+  void LogitsOf(std::span<const float> hidden, uint32_t index, float* logits);
+
   const model::ModelSpec& spec() const { return spec_; }
   const SequenceRopes& ropes() const { return ropes_; }
   int64_t max_rows() const { return batches_[0]->max_rows(); }

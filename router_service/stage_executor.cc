@@ -323,17 +323,22 @@ void StageExecutor::FinalNorm(MicroBatch& batch) {
 }
 
 void StageExecutor::Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits) {
-  CHECK(weights_.head.n() == spec_.vocabulary) << "logits of a stage without the LM head";
-  const int64_t count = static_cast<int64_t>(rows.size());
+  const int64_t count = std::ssize(rows);
   // The workspaces of the projections are free between layers and large enough.
   float* const gathered = batch.projected();
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(gathered + i * spec_.hidden, batch.hidden() + rows[i] * spec_.hidden,
                 spec_.hidden * sizeof(float));
   }
-  Normalize(gathered, {weights_.final_norm, weights_.final_norm_bias}, count, wire_,
-            batch.wire_normed());
-  Multiply(batch.wire_normed(), count, weights_.head, logits, spec_.vocabulary);
+  LogitsOf({gathered, static_cast<size_t>(count * spec_.hidden)}, batch, logits);
+}
+
+void StageExecutor::LogitsOf(std::span<const float> hidden, MicroBatch& workspaces, float* logits) {
+  CHECK(weights_.head.n() == spec_.vocabulary) << "logits of a stage without the LM head";
+  const int64_t count = std::ssize(hidden) / spec_.hidden;
+  Normalize(hidden.data(), {weights_.final_norm, weights_.final_norm_bias}, count, wire_,
+            workspaces.wire_normed());
+  Multiply(workspaces.wire_normed(), count, weights_.head, logits, spec_.vocabulary);
   if (spec_.head_bias) {
     kernels::AddBias({logits, spec_.vocabulary, count, spec_.vocabulary}, weights_.head_bias.data(),
                      pool_);

@@ -57,6 +57,10 @@ class StageExecutor {
   // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary].
   void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
 
+  // Last stage: logits of rows that left it earlier, [rows][hidden], with the workspaces of a batch
+  // that is between two layers or idle.
+  void LogitsOf(std::span<const float> hidden, MicroBatch& workspaces, float* logits);
+
   // The encoder, after kDone: its output to batch.wire_normed().
   void EndEncoder(MicroBatch& batch);
 

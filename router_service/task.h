@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "router_service/micro_batch.h"
 #include "router_service/sampler.h"
 #include "router_service/sequence.h"
@@ -21,6 +22,10 @@ struct ChunkOutcome {
   int64_t prompt_tokens = 0;     // of a prompt that is now through
   int64_t generated_tokens = 0;  // chosen now
 };
+
+// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that
+// wants every row's would otherwise set.
+inline constexpr int64_t kLogitsRows = 64;
 
 enum class MtpUse {
   kNone,
@@ -67,6 +72,13 @@ class Task {
 
   // Rows [first_row, first_row + rows) of the batch are computed, and their logits taken.
   virtual ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
+
+  // Rows of MicroBatch::hidden(), [at most kLogitsRows][hidden], that it keeps after its last chunk
+  // until it has room for what comes of their logits. Empty: none.
+  virtual std::span<const float> kept_rows() const { return {}; }
+
+  // The logits of kept_rows(), which then become the next ones. Whether nothing is left to do.
+  virtual absl::StatusOr<bool> TakeKeptLogits(std::span<const float>, Sampler&) { return true; }
 
   virtual void Fail(const absl::Status& status) = 0;
 
