@@ -111,7 +111,7 @@ void TextJob::StartMore() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       over = over_;
-      choices_[index].generation = generation;
+      if (!choices_[index].finished) choices_[index].generation = generation;
     }
     if (over) generation->Cancel();
   }
@@ -142,6 +142,8 @@ void TextJob::OnDelta(size_t index, GenerationDelta delta) {
     if (options_.answer.stream && choice.answer.HasNews()) SendChunk(choice);
     if (finish == FinishReason::kNone) return;
     metrics_.CountFinished(finish == FinishReason::kStop ? "stop" : "length");
+    choice.finished = true;
+    choice.generation.reset();
     --under_way_;
     --unfinished_;
     start_more = unfinished_ > 0;

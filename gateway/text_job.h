@@ -51,7 +51,8 @@ class TextJob : public std::enable_shared_from_this<TextJob> {
     const TextPrompt* prompt = nullptr;
     int number = 0;  // among the choices of its prompt
     uint32_t max_tokens = 0;
-    std::shared_ptr<Generation> generation;
+    std::shared_ptr<Generation> generation;  // while under way: it holds a copy of the prompt
+    bool finished = false;
     std::optional<TimePoint> last_token;
   };
 
