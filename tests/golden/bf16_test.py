@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.golden.eval_test import CASES, evaluate
+from tests.golden.cases import CASES, evaluate
 from tests.support.fixtures import fixture_or_skip
 
 ROUNDING = 2.0**-9

@@ -6,38 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.support import switchyard
+from tests.golden.cases import CASES, evaluate, token_rows
 from tests.support.fixtures import fixture_or_skip
-
-CASES = [
-    *(f"models/{case}" for case in [
-        "mixtral", "mixtral_swa", "mixtral_sharded", "mixtral_bf16", "mixtral_fine", "llama",
-        "deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "deepseek_v3_fp8", "deepseek_v3_mtp",
-        "deepseek_v3_noqlora", "glm4_moe", "gpt_oss", "gpt_oss_mxfp4", "olmoe", "phimoe",
-        "qwen2_moe", "qwen3_moe", "switch", "switch_drop",
-    ]),
-    *(f"own_models/{case}" for case in [
-        "deepseek_v3_fp8", "deepseek_v3_mtp", "glam_drops", "glam_no_drops", "gpt_moe_learned",
-        "gpt_moe_sinusoidal",
-    ]),
-]
-
-
-def token_rows(expected):
-    """What `switchyard eval` reads of a case: with an encoder, the decoder's tokens too."""
-    names = ["input_ids", "decoder_input_ids"]
-    return {name: expected[name].tolist() for name in names if name in expected}
-
-
-def evaluate(folder, rows, out, *arguments):
-    """`rows`: of token_rows(), or an array of input_ids."""
-    tokens = out.with_suffix(".json")
-    tokens.write_text(json.dumps(rows if isinstance(rows, dict) else {"input_ids": rows.tolist()}))
-    switchyard.run(
-        "eval", folder, "--tokens", tokens, "--out", out, "--in-process", "--transport",
-        "loopback", "--expert-hosts", 2, *arguments,
-    )
-    return load_file(out)
 
 
 def by_expert(ids, weights):

@@ -3,12 +3,10 @@
 import pytest
 from safetensors.numpy import load_file
 
-from tests.golden.eval_test import CASES
-from tests.golden.layout_test import LOOPBACK, arguments_for, evaluate
-from tests.golden.layout_test import CASES as CASES_OF_EVERY_LAYOUT
+from tests.golden.cases import CASES, EVERY_LAYOUT, LOOPBACK, arguments_for, output_bytes
 from tests.support.fixtures import fixture_or_skip
 
-FAMILY_CASES = [case for case in CASES if case.split("/")[-1] not in CASES_OF_EVERY_LAYOUT]
+FAMILY_CASES = [case for case in CASES if case not in EVERY_LAYOUT]
 
 LAYOUTS = {
     "three hosts": ["--expert-hosts", 3],
@@ -21,9 +19,9 @@ LAYOUTS = {
 @pytest.mark.parametrize("case", FAMILY_CASES)
 def test_every_layout_gives_the_same_file(case, dtype, tmp_path):
     folder = fixture_or_skip(case)
-    arguments = arguments_for("tokens", folder, tmp_path, dtype)
+    arguments = arguments_for(folder, tmp_path, dtype)
     out = tmp_path / "out.safetensors"
-    alone = evaluate(arguments, out, *LOOPBACK, "--expert-hosts", 1)
+    alone = output_bytes(arguments, out, *LOOPBACK, "--expert-hosts", 1)
     assert load_file(out)["logits"].any()
     for name, layout in LAYOUTS.items():
-        assert evaluate(arguments, out, *LOOPBACK, *layout) == alone, name
+        assert output_bytes(arguments, out, *LOOPBACK, *layout) == alone, name

@@ -9,13 +9,10 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-from tests.golden.eval_test import token_rows
+from tests.golden.cases import EVERY_LAYOUT, LOOPBACK, arguments_for, output_bytes
 from tests.support import switchyard
 from tests.support.fixtures import fixture_or_skip
 
-CASES = ["mixtral", "mixtral_swa", "mixtral_sharded", "mixtral_bf16", "mixtral_fine", "llama"]
-
-LOOPBACK = ["--in-process", "--transport", "loopback"]
 IN_PROCESS = {
     "two hosts": ["--expert-hosts", 2],
     "three hosts": ["--expert-hosts", 3],
@@ -39,29 +36,17 @@ def dtype(request):
     return request.param
 
 
-def arguments_for(case, folder, path, dtype):
-    tokens = path / f"{case}.json"
-    if not tokens.exists():
-        tokens.write_text(json.dumps(token_rows(load_file(folder / "expected.safetensors"))))
-    return ["eval", folder, "--tokens", tokens, "--greedy", 8, "--dtype", dtype]
-
-
-def evaluate(arguments, out, *layout):
-    switchyard.run(*arguments, "--out", out, *layout)
-    return out.read_bytes()
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EVERY_LAYOUT)
 def test_every_layout_gives_the_same_file(case, dtype, tmp_path):
-    folder = fixture_or_skip(f"models/{case}")
-    arguments = arguments_for(case, folder, tmp_path, dtype)
+    folder = fixture_or_skip(case)
+    arguments = arguments_for(folder, tmp_path, dtype)
     out = tmp_path / "out.safetensors"
-    alone = evaluate(arguments, out, *LOOPBACK, "--expert-hosts", 1)
+    alone = output_bytes(arguments, out, *LOOPBACK, "--expert-hosts", 1)
     for name, layout in IN_PROCESS.items():
-        assert evaluate(arguments, out, *LOOPBACK, *layout) == alone, name
-    if dtype == "fp32" or case == "mixtral":
+        assert output_bytes(arguments, out, *LOOPBACK, *layout) == alone, name
+    if dtype == "fp32" or case == "models/mixtral":
         for name, layout in PROCESSES.items():
-            assert evaluate(arguments, out, *layout) == alone, name
+            assert output_bytes(arguments, out, *layout) == alone, name
 
 
 def kill_hosts(process, kills):
@@ -85,7 +70,7 @@ def test_hosts_killed_half_way_change_no_bit(transport, tmp_path):
     tokens.write_text(json.dumps({"input_ids": rows * 8}))
     out = tmp_path / "out.safetensors"
     arguments = ["eval", folder, "--tokens", tokens, "--greedy", 400, "--dtype", "fp32"]
-    alone = evaluate(arguments, out, *LOOPBACK, "--expert-hosts", 1)
+    alone = output_bytes(arguments, out, *LOOPBACK, "--expert-hosts", 1)
     out.unlink()
 
     command = [*arguments, "--out", out, "--transport", transport, "--expert-hosts", 2,

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.golden.eval_test import evaluate
+from tests.golden.cases import evaluate
 from tests.support.fixtures import fixture_or_skip
 
 LAYOUTS = {
