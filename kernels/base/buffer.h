@@ -1,7 +1,8 @@
 #pragma once
 
-// Owning, 64-byte aligned, uninitialised memory for weights and workspaces. Large buffers ask the
-// kernel for huge pages; pages are touched first by whoever writes them.
+// Owning, 64-byte aligned, uninitialised memory for weights and workspaces, where the process's
+// device reaches it (memory.h). On the host large buffers ask for huge pages; pages are touched
+// first by whoever writes them.
 
 #include <cstddef>
 #include <cstdint>

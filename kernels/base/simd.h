@@ -48,3 +48,4 @@
 #endif
 
 #include "kernels/base/simd_math.h"
+#include "kernels/base/simd_partial.h"

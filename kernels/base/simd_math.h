@@ -1,14 +1,15 @@
 #pragma once
 
 // Elementary functions for float and for F32x16: one source, hence the same bits (math.h says what
-// they compute). Included by simd.h only. Constants are minimax fits of this project.
+// they compute). Included by simd.h, and by kernels/simt/math.h for GPUs, in a namespace of theirs.
+// Constants are minimax fits of this project.
 
 namespace switchyard::kernels::SWITCHYARD_SIMD {
 
 // One lane, so that the functions below can be instantiated for a float.
 struct I32x1 {
   uint32_t value;
-  explicit I32x1(int32_t v) : value(static_cast<uint32_t>(v)) {}
+  constexpr explicit I32x1(int32_t v) : value(static_cast<uint32_t>(v)) {}
 };
 
 SWITCHYARD_INLINE I32x1 operator+(I32x1 a, I32x1 b) {
@@ -174,49 +175,6 @@ SWITCHYARD_INLINE void SinCos(F angle, F* sine, F* cosine) {
   const auto in_range = bounded == angle;
   *sine = Select(in_range, sine_value, nan);
   *cosine = Select(in_range, cosine_value, nan);
-}
-
-// Vectors only.
-
-// The first `count` lanes (1..16); the others are `fill`.
-SWITCHYARD_INLINE F32x16 LoadPartial(const float* p, int64_t count, float fill = 0.0f) {
-  alignas(64) float lanes[16];
-  for (int i = 0; i < 16; ++i) lanes[i] = i < count ? p[i] : fill;
-  return Load(lanes);
-}
-SWITCHYARD_INLINE void StorePartial(F32x16 a, float* p, int64_t count) {
-  alignas(64) float lanes[16];
-  Store(a, lanes);
-  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
-}
-SWITCHYARD_INLINE F32x16 LoadBf16Partial(const uint16_t* p, int64_t count) {
-  alignas(64) uint16_t lanes[16];
-  for (int i = 0; i < 16; ++i) lanes[i] = i < count ? p[i] : uint16_t{0};
-  return LoadBf16(lanes);
-}
-SWITCHYARD_INLINE void StoreBf16Partial(F32x16 a, uint16_t* p, int64_t count) {
-  alignas(64) uint16_t lanes[16];
-  StoreBf16(a, lanes);
-  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
-}
-
-// The fixed tree over neighbours: ((0+1)+(2+3)) + ... + (... + (14+15)).
-SWITCHYARD_INLINE float ReduceAdd(F32x16 a) {
-  alignas(64) float lanes[16];
-  Store(a, lanes);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[2 * i] + lanes[2 * i + 1];
-  }
-  return lanes[0];
-}
-
-// The largest lane; lanes must not be NaN.
-SWITCHYARD_INLINE float ReduceMax(F32x16 a) {
-  alignas(64) float lanes[16];
-  Store(a, lanes);
-  float largest = lanes[0];
-  for (int i = 1; i < 16; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
-  return largest;
 }
 
 }  // namespace switchyard::kernels::SWITCHYARD_SIMD

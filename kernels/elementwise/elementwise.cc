@@ -32,6 +32,11 @@ void Clamp(const FloatRows& rows, float limit, ThreadPool& pool) {
   ForEachRow(rows, pool, [&](int64_t, float* x) { clamp(x, limit, rows.width); });
 }
 
+void Add(const FloatRows& rows, const float* y, ThreadPool& pool) {
+  const auto add = ActiveKernel().add;
+  ForEachRow(rows, pool, [&](int64_t row, float* x) { add(x, y + row * rows.width, rows.width); });
+}
+
 void AddBias(const FloatRows& rows, const float* bias, ThreadPool& pool) {
   const auto add = ActiveKernel().add;
   ForEachRow(rows, pool, [&](int64_t, float* x) { add(x, bias, rows.width); });
@@ -54,6 +59,13 @@ void ToWire(const float* x, int64_t elements, DType wire, void* y, ThreadPool& p
         static_cast<uint16_t*>(y)[i] = FloatToBf16(x[i]);
       }
     }
+  });
+}
+
+void CopyRows(const CopyRowsArgs& args, ThreadPool& pool) {
+  const FloatRows rows = {args.to, args.to_stride, args.rows, args.width};
+  ForEachRow(rows, pool, [&](int64_t row, float* to) {
+    std::copy_n(args.from + row * args.from_stride, args.width, to);
   });
 }
 

@@ -22,6 +22,10 @@ struct FloatRows {
 void Clamp(const FloatRows& rows, float limit, ThreadPool& pool);
 void ClampReference(const FloatRows& rows, float limit);
 
+// x[row][i] += y[row][i], y dense.
+void Add(const FloatRows& rows, const float* y, ThreadPool& pool);
+void AddReference(const FloatRows& rows, const float* y);
+
 // x[row][i] += bias[i]: of a projection, or of the LM head.
 void AddBias(const FloatRows& rows, const float* bias, ThreadPool& pool);
 void AddBiasReference(const FloatRows& rows, const float* bias);
@@ -32,5 +36,16 @@ void AddGatedReference(const FloatRows& rows, const float* gate, const float* y)
 
 // y = x as a matmul of this wire type reads it: copied, or rounded to nearest even.
 void ToWire(const float* x, int64_t elements, DType wire, void* y, ThreadPool& pool);
+
+// `rows` rows of `width` floats to another place; strides in floats. They do not overlap.
+struct CopyRowsArgs {
+  const float* from = nullptr;
+  int64_t from_stride = 0;
+  int64_t rows = 0;
+  int64_t width = 0;
+  float* to = nullptr;
+  int64_t to_stride = 0;
+};
+void CopyRows(const CopyRowsArgs& args, ThreadPool& pool);
 
 }  // namespace switchyard::kernels

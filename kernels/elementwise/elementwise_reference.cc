@@ -25,6 +25,10 @@ void ClampReference(const FloatRows& rows, float limit) {
   });
 }
 
+void AddReference(const FloatRows& rows, const float* y) {
+  Update(rows, [&](float x, int64_t row, int64_t i) { return x + y[row * rows.width + i]; });
+}
+
 void AddBiasReference(const FloatRows& rows, const float* bias) {
   Update(rows, [&](float x, int64_t, int64_t i) { return x + bias[i]; });
 }

@@ -11,7 +11,8 @@
 namespace switchyard::kernels {
 namespace {
 
-constexpr size_t kMaxCombineRows = 64;
+// Elements that a tile covers: some microseconds of work.
+constexpr int64_t kTileElements = 16384;
 
 // The tree over expert ids as a stack program, the same for every element of the rows.
 struct Program {
@@ -47,9 +48,9 @@ void Combine(std::span<const CombineRow> rows, DType wire_type, int64_t hidden,
     if (output != residual) std::copy_n(residual, hidden, output);
     return;
   }
-  if (rows.size() > kMaxCombineRows) {
-    std::fprintf(stderr, "Combine: %zu rows for one token, at most %zu are supported\n",
-                 rows.size(), kMaxCombineRows);
+  if (std::ssize(rows) > kMaxCombineRows) {
+    std::fprintf(stderr, "Combine: %zu rows for one token, at most %d are supported\n", rows.size(),
+                 static_cast<int>(kMaxCombineRows));
     std::abort();
   }
   CombineRow sorted[kMaxCombineRows];
@@ -62,6 +63,23 @@ void Combine(std::span<const CombineRow> rows, DType wire_type, int64_t hidden,
   program.AppendNode({sorted, rows.size()}, 0, 0, static_cast<int64_t>(std::bit_ceil(largest + 1)));
   RowKernelsFor(ActiveCpuLevel())
       .combine(program.steps, program.count, program.rows, wire_type, hidden, residual, output);
+}
+
+void CombineTokens(const CombineTokensArgs& args, ThreadPool& pool) {
+  const int64_t per_tile = std::max<int64_t>(1, kTileElements / (args.hidden * args.top_k));
+  pool.ParallelFor((args.rows + per_tile - 1) / per_tile, [&](int64_t tile, int) {
+    const int64_t end = std::min(args.rows, (tile + 1) * per_tile);
+    for (int64_t row = tile * per_tile; row < end; ++row) {
+      CombineRow parts[kMaxCombineRows];
+      size_t count = 0;
+      for (int64_t i = row * args.top_k; i < (row + 1) * args.top_k; ++i) {
+        if (args.experts[i] < 0 || args.results[i] == nullptr) continue;
+        parts[count++] = {.expert = args.experts[i], .row = args.results[i]};
+      }
+      float* const output = args.output + row * args.hidden;
+      Combine({parts, count}, args.wire_type, args.hidden, output, output);
+    }
+  });
 }
 
 }  // namespace switchyard::kernels

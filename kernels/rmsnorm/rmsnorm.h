@@ -29,7 +29,7 @@ struct RmsNormArgs {
   DType output_type = DType::kFloat32;
 
   // Where vector `index` = row * heads + head begins, in elements; `stride`: x_stride or y_stride.
-  int64_t Offset(int64_t index, int64_t stride) const {
+  constexpr int64_t Offset(int64_t index, int64_t stride) const {
     return stride == 0 ? index * width : index / heads * stride + index % heads * width;
   }
 };

@@ -1,0 +1,49 @@
+#pragma once
+
+// The processor's cores as a device: every operation has run when its call returns.
+
+#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
+
+namespace switchyard::kernels {
+
+class CpuDevice final : public Device {
+ public:
+  // The pool must outlive it.
+  explicit CpuDevice(ThreadPool& pool) : pool_(pool) {}
+
+  std::string_view name() const override { return "cpu"; }
+  void Embedding(const EmbeddingArgs& args) override { kernels::Embedding(args); }
+  void AddPositions(const AddPositionsArgs& args) override { kernels::AddPositions(args); }
+  void RmsNorm(const RmsNormArgs& args) override { kernels::RmsNorm(args, pool_); }
+  void LayerNorm(const LayerNormArgs& args) override { kernels::LayerNorm(args, pool_); }
+  void Rope(const RopeArgs& args) override { kernels::Rope(args, pool_); }
+  void Matmul(const MatmulArgs& args) override { kernels::Matmul(args, pool_); }
+  void StoreKv(const StoreKvArgs& args) override { kernels::StoreKv(args, pool_); }
+  void Attention(const AttentionArgs& args) override { kernels::Attention(args, pool_); }
+  void Clamp(const FloatRows& rows, float limit) override { kernels::Clamp(rows, limit, pool_); }
+  void Add(const FloatRows& rows, const float* y) override { kernels::Add(rows, y, pool_); }
+  void AddBias(const FloatRows& rows, const float* bias) override {
+    kernels::AddBias(rows, bias, pool_);
+  }
+  void AddGated(const FloatRows& rows, const float* gate, const float* y) override {
+    kernels::AddGated(rows, gate, y, pool_);
+  }
+  void CopyRows(const CopyRowsArgs& args) override { kernels::CopyRows(args, pool_); }
+  void ToWire(const float* x, int64_t elements, DType wire, void* y) override {
+    kernels::ToWire(x, elements, wire, y, pool_);
+  }
+  void ExpertFfn(const ExpertBatch& batch, ExpertWorkspace& workspace) override {
+    kernels::ExpertFfn(batch, workspace, pool_);
+  }
+  absl::Status Route(const RouterArgs& args) override { return kernels::Route(args, pool_); }
+  void CombineTokens(const CombineTokensArgs& args) override {
+    kernels::CombineTokens(args, pool_);
+  }
+  absl::Status Finish() override { return absl::OkStatus(); }
+
+ private:
+  ThreadPool& pool_;
+};
+
+}  // namespace switchyard::kernels

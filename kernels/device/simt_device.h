@@ -1,0 +1,43 @@
+#pragma once
+
+// A device whose operations are the kernels of <operation>_simt.h, started by a launcher
+// (kernels/simt/host_launch.h says what one offers): of the CPU for tests, of CUDA for GPUs.
+
+#include <utility>
+
+#include "kernels/device/device.h"
+#include "kernels/rmsnorm/rmsnorm_simt.h"
+
+namespace switchyard::kernels {
+
+template <typename Launch>
+class SimtDevice final : public Device {
+ public:
+  SimtDevice(std::string_view name, Launch launch) : name_(name), launch_(std::move(launch)) {}
+
+  std::string_view name() const override { return name_; }
+  void Embedding(const EmbeddingArgs&) override { std::abort(); }
+  void AddPositions(const AddPositionsArgs&) override { std::abort(); }
+  void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
+  void LayerNorm(const LayerNormArgs&) override { std::abort(); }
+  void Rope(const RopeArgs&) override { std::abort(); }
+  void Matmul(const MatmulArgs&) override { std::abort(); }
+  void StoreKv(const StoreKvArgs&) override { std::abort(); }
+  void Attention(const AttentionArgs&) override { std::abort(); }
+  void Clamp(const FloatRows&, float) override { std::abort(); }
+  void Add(const FloatRows&, const float*) override { std::abort(); }
+  void AddBias(const FloatRows&, const float*) override { std::abort(); }
+  void AddGated(const FloatRows&, const float*, const float*) override { std::abort(); }
+  void CopyRows(const CopyRowsArgs&) override { std::abort(); }
+  void ToWire(const float*, int64_t, DType, void*) override { std::abort(); }
+  void ExpertFfn(const ExpertBatch&, ExpertWorkspace&) override { std::abort(); }
+  absl::Status Route(const RouterArgs&) override { std::abort(); }
+  void CombineTokens(const CombineTokensArgs&) override { std::abort(); }
+  absl::Status Finish() override { return launch_.Finish(); }
+
+ private:
+  const std::string_view name_;
+  Launch launch_;
+};
+
+}  // namespace switchyard::kernels
