@@ -12,6 +12,7 @@
 #include "expert_service/expert_host_server.h"
 #include "gateway/gateway_server.h"
 #include "kernels/base/numerics.h"
+#include "kernels/device/make_device.h"
 #include "router_service/router_server.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
@@ -25,6 +26,18 @@ std::string ListenAddress(const RoleOptions& options) {
 
 std::string NameOf(const RoleOptions& options) {
   return options.name.empty() ? options.kind : options.name;
+}
+
+// What a role computes on. The device is the role's own, so that its roles may be several in a
+// process.
+struct RoleDevice {
+  std::shared_ptr<kernels::ThreadPool> pool;
+  std::unique_ptr<kernels::Device> device;
+};
+
+absl::StatusOr<RoleDevice> MakeRoleDevice(const RoleEnvironment& environment) {
+  ASSIGN_OR_RETURN(auto device, kernels::MakeDevice("cpu", *environment.pool));
+  return RoleDevice{environment.pool, std::move(device)};
 }
 
 class CoordinatorRole : public RunningRole {
@@ -41,8 +54,8 @@ class CoordinatorRole : public RunningRole {
 
 class ExpertHostRole : public RunningRole {
  public:
-  ExpertHostRole(expert::ExpertHost host, std::shared_ptr<kernels::ThreadPool> pool)
-      : pool_(std::move(pool)), host_(std::move(host)) {}
+  ExpertHostRole(expert::ExpertHost host, RoleDevice device)
+      : device_(std::move(device)), host_(std::move(host)) {}
   uint16_t port() const override { return host_.port(); }
   absl::Status WaitReady(TimePoint) override { return absl::OkStatus(); }
   void Drain(TimePoint deadline) override {
@@ -52,20 +65,20 @@ class ExpertHostRole : public RunningRole {
   }
 
  private:
-  std::shared_ptr<kernels::ThreadPool> pool_;
+  RoleDevice device_;
   expert::ExpertHost host_;
 };
 
 class RouterRole : public RunningRole {
  public:
-  RouterRole(router::RouterServer router, std::shared_ptr<kernels::ThreadPool> pool)
-      : pool_(std::move(pool)), router_(std::move(router)) {}
+  RouterRole(router::RouterServer router, RoleDevice device)
+      : device_(std::move(device)), router_(std::move(router)) {}
   uint16_t port() const override { return router_.port(); }
   absl::Status WaitReady(TimePoint deadline) override { return router_.WaitReady(deadline); }
   void Drain(TimePoint deadline) override { router_.Drain(deadline); }
 
  private:
-  std::shared_ptr<kernels::ThreadPool> pool_;
+  RoleDevice device_;
   router::RouterServer router_;
 };
 
@@ -112,9 +125,10 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartExpertHost(const RoleOptions& 
   role.listen_address = ListenAddress(options);
   role.advertised_host = options.advertise;
   ASSIGN_OR_RETURN(role.transport, ChooseTransport(options, environment.network));
-  role.pool = environment.pool.get();
+  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(environment));
+  role.device = device.device.get();
   ASSIGN_OR_RETURN(auto started, expert::ExpertHost::Start(std::move(role)));
-  return std::make_unique<ExpertHostRole>(std::move(started), environment.pool);
+  return std::make_unique<ExpertHostRole>(std::move(started), std::move(device));
 }
 
 absl::StatusOr<std::unique_ptr<RunningRole>> StartRouter(const RoleOptions& options,
@@ -130,9 +144,10 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartRouter(const RoleOptions& opti
   role.kv_tokens = options.kv_tokens;
   role.draft_tokens = options.num_speculative_tokens;
   ASSIGN_OR_RETURN(role.transport, ChooseTransport(options, environment.network));
-  role.pool = environment.pool.get();
+  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(environment));
+  role.device = device.device.get();
   ASSIGN_OR_RETURN(auto started, router::RouterServer::Start(std::move(role)));
-  return std::make_unique<RouterRole>(std::move(started), environment.pool);
+  return std::make_unique<RouterRole>(std::move(started), std::move(device));
 }
 
 absl::StatusOr<std::unique_ptr<RunningRole>> StartGateway(const RoleOptions& options) {

@@ -228,7 +228,7 @@ absl::Status ExpertHost::Impl::StartLoop(const v1::Member& member) {
   loop_options.hidden = static_cast<uint32_t>(checkpoint.spec().hidden);
   loop_options.experts_per_layer = experts_per_layer;
   loop_options.store = &store;
-  loop_options.pool = options.pool;
+  loop_options.device = options.device;
   ASSIGN_OR_RETURN(loop, ExpertLoop::Start(std::move(loop_options)));
   loader = std::make_unique<ExpertLoader>(checkpoint,
                                           static_cast<kernels::NumericsClass>(identity.numerics()),

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "expert_service/expert_loop.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "services/base/clock.h"
 
 namespace switchyard::expert {
@@ -27,7 +27,7 @@ struct ExpertHostOptions {
   std::function<absl::StatusOr<std::unique_ptr<transport::Transport>>(uint64_t member,
                                                                       uint64_t incarnation)>
       transport;
-  kernels::ThreadPool* pool = nullptr;  // outlives the host
+  kernels::Device* device = nullptr;  // outlives the host
   Duration registration_timeout = std::chrono::seconds(60);
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "proto/coordinator.grpc.pb.h"
 #include "proto/expert_host.grpc.pb.h"
 #include "services/base/version.h"
@@ -90,7 +91,7 @@ class ExpertHostServerTest : public ::testing::Test {
                 -> absl::StatusOr<std::unique_ptr<transport::Transport>> {
               return network_.Start(member, life);
             },
-            .pool = &pool_,
+            .device = &device_,
             .registration_timeout = kPatience};
   }
 
@@ -137,6 +138,7 @@ class ExpertHostServerTest : public ::testing::Test {
   const std::string folder_ = ModelFolder();
   const uint64_t digest_ = model::Checkpoint::Open(folder_)->digest();
   kernels::ThreadPool pool_{1};
+  kernels::CpuDevice device_{pool_};
   transport::LoopbackNetwork network_;
   FakeCoordinator coordinator_;
   std::optional<ExpertHost> host_;

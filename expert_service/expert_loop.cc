@@ -15,6 +15,7 @@
 #include "kernels/expert_ffn/finite.h"
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
+#include "services/runtime/device_work.h"
 
 namespace switchyard::expert {
 namespace {
@@ -359,7 +360,10 @@ bool ExpertLoop::State::ComputeBatch() {
   if (batch.empty()) return false;
   const auto refused = grouped.Build(batch, options.store->Snapshot(), WireType(options.numerics));
   const TimePoint begin = options.clock->Now();
-  if (!grouped.batch().rows.empty()) kernels::ExpertFfn(grouped.batch(), workspace, *options.pool);
+  if (!grouped.batch().rows.empty()) {
+    options.device->ExpertFfn(grouped.batch(), workspace);
+    FinishOn(*options.device);
+  }
   const TimePoint end = options.clock->Now();
   for (const size_t index : refused) {
     WaitingDispatch& dispatch = batch[index];

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "expert_service/expert_store.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "services/base/clock.h"
 #include "services/transport/transport.h"
 
@@ -32,8 +32,8 @@ struct ExpertLoopOptions {
   uint32_t hidden = 0;
   std::vector<uint32_t> experts_per_layer;  // by layer; 0 in dense layers
   uint32_t max_batch_assignments = 1024;
-  const ExpertStore* store = nullptr;   // outlives the loop
-  kernels::ThreadPool* pool = nullptr;  // outlives the loop
+  const ExpertStore* store = nullptr;  // outlives the loop
+  kernels::Device* device = nullptr;   // outlives the loop
   const Clock* clock = &Clock::Real();
 };
 

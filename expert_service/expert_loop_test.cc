@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "services/transport/frame.h"
 #include "services/transport/loopback.h"
 
@@ -64,7 +65,7 @@ class ExpertLoopTest : public ::testing::Test {
                                    .hidden = kHidden,
                                    .experts_per_layer = {0, kExperts},
                                    .store = &store_,
-                                   .pool = &pool_});
+                                   .device = &device_});
     EXPECT_TRUE(loop.ok()) << loop.status();
     loop_ = *std::move(loop);
   }
@@ -133,6 +134,7 @@ class ExpertLoopTest : public ::testing::Test {
   }
 
   kernels::ThreadPool pool_{1};
+  kernels::CpuDevice device_{pool_};
   std::atomic<bool> transport_fails_{false};
   ExpertStore store_;
   transport::LoopbackNetwork network_;

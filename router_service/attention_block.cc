@@ -1,11 +1,5 @@
 #include "router_service/attention_block.h"
 
-#include <cstring>
-
-#include "kernels/elementwise/elementwise.h"
-#include "kernels/matmul/matmul.h"
-#include "kernels/rmsnorm/rmsnorm.h"
-
 namespace switchyard::router {
 namespace {
 
@@ -16,8 +10,8 @@ const char* At(const void* rows, int64_t element, kernels::DType type) {
 }  // namespace
 
 AttentionBlock::AttentionBlock(const model::ModelSpec& spec, const kernels::RopeTable& rope,
-                               kernels::NumericsClass numerics, kernels::ThreadPool& pool)
-    : spec_(spec), rope_(rope), wire_(kernels::WireType(numerics)), pool_(pool) {}
+                               kernels::NumericsClass numerics, kernels::Device& device)
+    : spec_(spec), rope_(rope), wire_(kernels::WireType(numerics)), device_(device) {}
 
 void AttentionBlock::Run(MicroBatch& batch, const Layer& layer) {
   if (layer.spec.kind == model::AttentionKind::kMla) {
@@ -41,13 +35,12 @@ void AttentionBlock::StoreSource(MicroBatch& batch, const Layer& layer) {
   float* const k = batch.qkv();
   Project(batch, {layer.weights.k, layer.weights.k_bias}, k, stride);
   Project(batch, {layer.weights.v, layer.weights.v_bias}, k + k_width, stride);
-  kernels::StoreKv({.layout = layer.layout,
-                    .cache = layer.cache,
-                    .sequences = batch.sequences(),
-                    .k = k,
-                    .v = k + k_width,
-                    .row_stride = stride},
-                   pool_);
+  device_.StoreKv({.layout = layer.layout,
+                   .cache = layer.cache,
+                   .sequences = batch.sequences(),
+                   .k = k,
+                   .v = k + k_width,
+                   .row_stride = stride});
 }
 
 void AttentionBlock::RunHeads(MicroBatch& batch, const Layer& layer) {
@@ -55,13 +48,12 @@ void AttentionBlock::RunHeads(MicroBatch& batch, const Layer& layer) {
   const int64_t q_width = layer.spec.heads * layer.spec.head_dim;
   const int64_t k_width = layer.spec.kv_heads * layer.spec.head_dim;
   const int64_t stride = QkvWidth(layer.spec);
-  kernels::StoreKv({.layout = layer.layout,
-                    .cache = layer.cache,
-                    .sequences = batch.sequences(),
-                    .k = batch.qkv() + q_width,
-                    .v = batch.qkv() + q_width + k_width,
-                    .row_stride = stride},
-                   pool_);
+  device_.StoreKv({.layout = layer.layout,
+                   .cache = layer.cache,
+                   .sequences = batch.sequences(),
+                   .k = batch.qkv() + q_width,
+                   .v = batch.qkv() + q_width + k_width,
+                   .row_stride = stride});
   Attend(batch, layer, {.sequences = batch.sequences(), .q = batch.qkv(), .q_stride = stride});
   ProjectOutput(batch, layer, batch.attended());
 }
@@ -71,7 +63,7 @@ void AttentionBlock::Project(MicroBatch& batch, const Projection& projection, fl
   const kernels::PackedMatrix& w = projection.weights;
   Multiply(batch.wire_normed(), spec_.hidden, batch.rows(), w, y, y_stride);
   if (projection.bias.empty()) return;
-  kernels::AddBias({y, y_stride, batch.rows(), w.n()}, projection.bias.data(), pool_);
+  device_.AddBias({y, y_stride, batch.rows(), w.n()}, projection.bias.data());
 }
 
 // `attended`: [rows][heads * value_dim] in the wire type.
@@ -79,8 +71,8 @@ void AttentionBlock::ProjectOutput(MicroBatch& batch, const Layer& layer, const 
   const kernels::PackedMatrix& output = layer.weights.output;
   Multiply(attended, output.k(), batch.rows(), output, batch.projected(), spec_.hidden);
   if (!layer.spec.output_bias) return;
-  kernels::AddBias({batch.projected(), spec_.hidden, batch.rows(), spec_.hidden},
-                   layer.weights.output_bias.data(), pool_);
+  device_.AddBias({batch.projected(), spec_.hidden, batch.rows(), spec_.hidden},
+                  layer.weights.output_bias.data());
 }
 
 // q, k and v of all rows, ready for the cache, side by side in batch.qkv().
@@ -97,7 +89,7 @@ void AttentionBlock::ProjectHeads(MicroBatch& batch, const Layer& layer) {
   Project(batch, {weights.v, weights.v_bias}, q + q_width + k_width, stride);
   NormalizeHeads(batch, layer);
   if (spec.clip_qkv > 0) {
-    kernels::Clamp({q, stride, rows, stride}, static_cast<float>(spec.clip_qkv), pool_);
+    device_.Clamp({q, stride, rows, stride}, static_cast<float>(spec.clip_qkv));
   }
   // k follows q, so both rotate as one row of heads.
   if (spec_.positions == model::PositionKind::kRope) {
@@ -108,17 +100,16 @@ void AttentionBlock::ProjectHeads(MicroBatch& batch, const Layer& layer) {
 void AttentionBlock::NormalizeHeads(MicroBatch& batch, const Layer& layer) {
   if (layer.spec.qk_norm == model::QkNorm::kNone) return;
   const bool per_head = layer.spec.qk_norm == model::QkNorm::kPerHead;
-  const auto normalize = [&](float* x, int64_t heads, const std::vector<float>& weight) {
-    kernels::RmsNorm({.x = x,
-                      .x_stride = QkvWidth(layer.spec),
-                      .weight = weight.data(),
-                      .epsilon = spec_.norm_epsilon,
-                      .rows = batch.rows(),
-                      .heads = per_head ? heads : 1,
-                      .width = layer.spec.head_dim * (per_head ? 1 : heads),
-                      .y = x,
-                      .y_stride = QkvWidth(layer.spec)},
-                     pool_);
+  const auto normalize = [&](float* x, int64_t heads, const kernels::Floats& weight) {
+    device_.RmsNorm({.x = x,
+                     .x_stride = QkvWidth(layer.spec),
+                     .weight = weight.data(),
+                     .epsilon = spec_.norm_epsilon,
+                     .rows = batch.rows(),
+                     .heads = per_head ? heads : 1,
+                     .width = layer.spec.head_dim * (per_head ? 1 : heads),
+                     .y = x,
+                     .y_stride = QkvWidth(layer.spec)});
   };
   normalize(batch.qkv(), layer.spec.heads, layer.weights.q_norm);
   normalize(batch.qkv() + layer.spec.heads * layer.spec.head_dim, layer.spec.kv_heads,
@@ -127,12 +118,11 @@ void AttentionBlock::NormalizeHeads(MicroBatch& batch, const Layer& layer) {
 
 void AttentionBlock::RunLatent(MicroBatch& batch, const Layer& layer) {
   ProjectLatent(batch, layer);
-  kernels::StoreKv({.layout = layer.layout,
-                    .cache = layer.cache,
-                    .sequences = batch.sequences(),
-                    .k = batch.qkv() + layer.spec.heads * layer.spec.head_dim,
-                    .row_stride = QkvWidth(layer.spec)},
-                   pool_);
+  device_.StoreKv({.layout = layer.layout,
+                   .cache = layer.cache,
+                   .sequences = batch.sequences(),
+                   .k = batch.qkv() + layer.spec.heads * layer.spec.head_dim,
+                   .row_stride = QkvWidth(layer.spec)});
   Attend(batch, layer,
          {.sequences = batch.sequences(),
           .q = AbsorbQueries(batch, layer),
@@ -153,28 +143,26 @@ void AttentionBlock::ProjectLatent(MicroBatch& batch, const Layer& layer) {
     wire_low_rank_.Reserve(rows * mla.q_lora_rank * kernels::SizeOf(wire_));
     Project(batch, {weights.query_down, weights.query_down_bias}, low_rank_.As<float>(),
             mla.q_lora_rank);
-    kernels::RmsNorm({.x = low_rank_.As<float>(),
-                      .weight = weights.query_norm.data(),
-                      .epsilon = mla.latent_norm_epsilon,
-                      .rows = rows,
-                      .width = mla.q_lora_rank,
-                      .y = wire_low_rank_.data(),
-                      .output_type = wire_},
-                     pool_);
+    device_.RmsNorm({.x = low_rank_.As<float>(),
+                     .weight = weights.query_norm.data(),
+                     .epsilon = mla.latent_norm_epsilon,
+                     .rows = rows,
+                     .width = mla.q_lora_rank,
+                     .y = wire_low_rank_.data(),
+                     .output_type = wire_});
     Multiply(wire_low_rank_.data(), mla.q_lora_rank, rows, weights.query_up, q, stride);
   } else {
     Multiply(batch.wire_normed(), spec_.hidden, rows, layer.weights.q, q, stride);
   }
   Project(batch, {weights.latent, weights.latent_bias}, latent, stride);
-  kernels::RmsNorm({.x = latent,
-                    .x_stride = stride,
-                    .weight = weights.latent_norm.data(),
-                    .epsilon = mla.latent_norm_epsilon,
-                    .rows = rows,
-                    .width = mla.kv_lora_rank,
-                    .y = latent,
-                    .y_stride = stride},
-                   pool_);
+  device_.RmsNorm({.x = latent,
+                   .x_stride = stride,
+                   .weight = weights.latent_norm.data(),
+                   .epsilon = mla.latent_norm_epsilon,
+                   .rows = rows,
+                   .width = mla.kv_lora_rank,
+                   .y = latent,
+                   .y_stride = stride});
   Rotate(batch, q + mla.nope_dim, stride, layer.spec.heads, layer.spec.head_dim);
   Rotate(batch, latent + mla.kv_lora_rank, stride, 1, mla.rope_dim);
 }
@@ -194,13 +182,14 @@ const float* AttentionBlock::AbsorbQueries(MicroBatch& batch, const Layer& layer
     Multiply(At(wire, head * spec.head_dim, wire_), stride, rows, layer.weights.mla.key_up[head],
              queries + head * width, spec.heads * width);
   }
-  pool_.ParallelFor(rows, [&](int64_t row, int) {
-    for (int64_t head = 0; head < spec.heads; ++head) {
-      std::memcpy(queries + (row * spec.heads + head) * width + mla.kv_lora_rank,
-                  batch.qkv() + row * stride + head * spec.head_dim + mla.nope_dim,
-                  mla.rope_dim * sizeof(float));
-    }
-  });
+  for (int64_t head = 0; head < spec.heads; ++head) {
+    device_.CopyRows({.from = batch.qkv() + head * spec.head_dim + mla.nope_dim,
+                      .from_stride = stride,
+                      .rows = rows,
+                      .width = mla.rope_dim,
+                      .to = queries + head * width + mla.kv_lora_rank,
+                      .to_stride = spec.heads * width});
+  }
   return queries;
 }
 
@@ -218,33 +207,31 @@ const void* AttentionBlock::ExpandValues(MicroBatch& batch, const Layer& layer) 
 }
 
 void AttentionBlock::Attend(MicroBatch& batch, const Layer& layer, const Queries& queries) {
-  kernels::Attention({.layout = layer.layout,
-                      .cache = layer.cache,
-                      .sequences = queries.sequences,
-                      .q = queries.q,
-                      .q_stride = queries.q_stride,
-                      .heads = layer.spec.heads,
-                      .scale = static_cast<float>(layer.spec.scale),
-                      .window = layer.spec.sliding_window,
-                      .relative_bias = layer.relative_bias,
-                      .sinks = layer.spec.sinks ? layer.weights.sinks.data() : nullptr,
-                      .output = batch.attended(),
-                      .output_type = wire_},
-                     pool_);
+  device_.Attention({.layout = layer.layout,
+                     .cache = layer.cache,
+                     .sequences = queries.sequences,
+                     .q = queries.q,
+                     .q_stride = queries.q_stride,
+                     .heads = layer.spec.heads,
+                     .scale = static_cast<float>(layer.spec.scale),
+                     .window = layer.spec.sliding_window,
+                     .relative_bias = layer.relative_bias,
+                     .sinks = layer.spec.sinks ? layer.weights.sinks.data() : nullptr,
+                     .output = batch.attended(),
+                     .output_type = wire_});
 }
 
 void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads,
                             int64_t head_dim) {
   for (const RopeRun& run : batch.rope_runs()) {
-    kernels::Rope({.x = x + run.first_row * stride,
-                   .row_stride = stride,
-                   .rows = run.rows,
-                   .heads = heads,
-                   .head_dim = head_dim,
-                   .positions = batch.positions().data() + run.first_row,
-                   .table = run.table != nullptr ? run.table : &rope_,
-                   .interleaved = spec_.rope.interleaved},
-                  pool_);
+    device_.Rope({.x = x + run.first_row * stride,
+                  .row_stride = stride,
+                  .rows = run.rows,
+                  .heads = heads,
+                  .head_dim = head_dim,
+                  .positions = batch.positions().data() + run.first_row,
+                  .table = run.table != nullptr ? run.table : &rope_,
+                  .interleaved = spec_.rope.interleaved});
   }
 }
 
@@ -252,14 +239,13 @@ void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, i
 const void* AttentionBlock::AsWire(const float* x, int64_t elements) {
   if (wire_ == kernels::DType::kFloat32) return x;
   wire_copy_.Reserve(elements * kernels::SizeOf(wire_));
-  kernels::ToWire(x, elements, wire_, wire_copy_.data(), pool_);
+  device_.ToWire(x, elements, wire_, wire_copy_.data());
   return wire_copy_.data();
 }
 
 void AttentionBlock::Multiply(const void* x, int64_t x_stride, int64_t rows,
                               const kernels::PackedMatrix& w, float* y, int64_t y_stride) {
-  kernels::Matmul({.x = x, .x_stride = x_stride, .m = rows, .w = &w, .y = y, .y_stride = y_stride},
-                  pool_);
+  device_.Matmul({.x = x, .x_stride = x_stride, .m = rows, .w = &w, .y = y, .y_stride = y_stride});
 }
 
 }  // namespace switchyard::router

@@ -13,7 +13,7 @@
 #include "kernels/attention/relative_bias.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "kernels/rope/rope.h"
 #include "router_service/micro_batch.h"
 #include "services/model/checkpoint.h"
@@ -26,7 +26,7 @@ class AttentionBlock {
  public:
   // `rope`: of sequences that bring no table.
   AttentionBlock(const model::ModelSpec& spec, const kernels::RopeTable& rope,
-                 kernels::NumericsClass numerics, kernels::ThreadPool& pool);
+                 kernels::NumericsClass numerics, kernels::Device& device);
 
   struct Layer {
     const model::AttentionSpec& spec;
@@ -49,7 +49,7 @@ class AttentionBlock {
  private:
   struct Projection {
     const kernels::PackedMatrix& weights;
-    const std::vector<float>& bias;
+    const kernels::Floats& bias;
   };
   void Project(MicroBatch& batch, const Projection& projection, float* y, int64_t y_stride);
   void ProjectOutput(MicroBatch& batch, const Layer& layer, const void* attended);
@@ -74,7 +74,7 @@ class AttentionBlock {
   const model::ModelSpec& spec_;
   const kernels::RopeTable& rope_;
   const kernels::DType wire_;
-  kernels::ThreadPool& pool_;
+  kernels::Device& device_;
   kernels::Buffer low_rank_, wire_low_rank_, queries_, values_, wire_copy_;
 };
 

@@ -42,7 +42,7 @@ RequestLimits LimitsOf(const Pipeline& pipeline, const EngineOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& checkpoint,
                                                       const EngineOptions& options,
-                                                      kernels::ThreadPool& pool,
+                                                      kernels::Device& device,
                                                       ExpertDispatcher& dispatcher,
                                                       const model::LoadProgress& progress) {
   if (options.micro_batches < 1 || options.micro_batches > ExpertDispatcher::kMicroBatches) {
@@ -57,23 +57,23 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& c
                                    .kv_pages = options.kv_pages,
                                    .max_rows = options.scheduler.max_batch_rows,
                                    .mtp = options.draft_tokens > 0},
-                                  pool, dispatcher, progress));
+                                  device, dispatcher, progress));
   const BlockHash chain_root = ChainRoot(checkpoint.digest(), /*weights_version=*/1,
                                          kernels::Name(options.numerics), options.prefix_seed);
   return std::unique_ptr<Engine>(
-      new Engine(options, chain_root, pool, dispatcher, std::move(pipeline)));
+      new Engine(options, chain_root, device, dispatcher, std::move(pipeline)));
 }
 
-Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::ThreadPool& pool,
+Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::Device& device,
                ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline)
     : options_(options),
-      pool_(pool),
+      device_(device),
       dispatcher_(dispatcher),
       pipeline_(std::move(pipeline)),
       limits_(LimitsOf(*pipeline_, options)),
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
-      samplers_(pool.threads()),
+      samplers_(device.pool().threads()),
       logits_(std::min(kLogitsRows, pipeline_->max_rows()) * limits_.vocabulary * sizeof(float)),
       status_line_(options.clock->Now(), options.status_interval) {
   status_.kv_pages_total = options.kv_pages;

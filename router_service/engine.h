@@ -16,7 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/buffer.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "router_service/engine_status.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/kv_cache.h"
@@ -53,7 +53,7 @@ class Engine {
   // thread uses the dispatcher from then on.
   static absl::StatusOr<std::unique_ptr<Engine>> Start(const model::Checkpoint& checkpoint,
                                                        const EngineOptions& options,
-                                                       kernels::ThreadPool& pool,
+                                                       kernels::Device& device,
                                                        ExpertDispatcher& dispatcher,
                                                        const model::LoadProgress& progress);
 
@@ -108,7 +108,7 @@ class Engine {
     int64_t position;
   };
 
-  Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::ThreadPool& pool,
+  Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::Device& device,
          ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline);
 
   absl::StatusOr<uint64_t> Submit(std::unique_ptr<Task> task);
@@ -151,7 +151,7 @@ class Engine {
   TimePoint NextWakeup() const;
 
   const EngineOptions options_;
-  kernels::ThreadPool& pool_;
+  kernels::Device& device_;
   ExpertDispatcher& dispatcher_;
   const std::unique_ptr<Pipeline> pipeline_;
   const RequestLimits limits_;

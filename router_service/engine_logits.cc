@@ -41,7 +41,7 @@ void Engine::TakeLogitsBlock(uint32_t index) {
   task_begins_.push_back(rows);
   taken_.assign(tasks, absl::OkStatus());
   const bool mtp = flights_[index].mtp_passes > 0;
-  pool_.ParallelFor(tasks, [this, mtp](int64_t task, int worker) {
+  device_.pool().ParallelFor(tasks, [this, mtp](int64_t task, int worker) {
     for (int64_t row = task_begins_[task]; row < task_begins_[task + 1]; ++row) {
       const std::span logits(logits_.As<float>() + row * limits_.vocabulary,
                              static_cast<size_t>(limits_.vocabulary));

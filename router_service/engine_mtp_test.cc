@@ -6,6 +6,7 @@
 
 #include "bazel/fixtures/fixtures.h"
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "router_service/engine.h"
 #include "router_service/testing/engine_world.h"
 #include "services/model/safetensors_file.h"
@@ -264,9 +265,10 @@ TEST_F(EngineMtpTest, RefusesAnEvaluationOfABlockThatIsNotLoaded) {
 
 TEST(EngineWithoutMtpTest, RefusesToGuess) {
   kernels::ThreadPool pool(1);
-  auto local = LocalDispatcher::Load(TinyMoeCheckpoint(), kernels::NumericsClass::kFp32, pool);
+  kernels::CpuDevice device(pool);
+  auto local = LocalDispatcher::Load(TinyMoeCheckpoint(), kernels::NumericsClass::kFp32, device);
   ASSERT_TRUE(local.ok()) << local.status();
-  const auto engine = Engine::Start(TinyMoeCheckpoint(), {.draft_tokens = 1}, pool, **local, {});
+  const auto engine = Engine::Start(TinyMoeCheckpoint(), {.draft_tokens = 1}, device, **local, {});
   EXPECT_TRUE(absl::IsInvalidArgument(engine.status())) << engine.status();
 }
 

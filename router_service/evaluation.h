@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/base/memory.h"
 #include "router_service/request.h"
 #include "router_service/task.h"
 #include "services/model/model_spec.h"
@@ -41,7 +42,7 @@ class Evaluation : public Task {
   // Consecutive positions without their logits yet.
   struct KeptRows {
     EvaluationPiece piece;
-    std::vector<float> hidden;  // [positions][hidden]
+    kernels::Floats hidden;  // [positions][hidden], where the device reaches them
   };
 
   bool KeepsRows() const {

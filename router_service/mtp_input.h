@@ -13,19 +13,19 @@
 
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "router_service/micro_batch.h"
 #include "services/model/checkpoint.h"
 #include "services/model/model_spec.h"
 
 namespace switchyard::router {
 
-// Used by one thread. Spec and pool must outlive it.
+// Used by one thread. Spec and device must outlive it.
 class MtpInput {
  public:
   // Takes all of `weights` but the stage.
   MtpInput(model::MtpWeights& weights, const model::ModelSpec& spec,
-           kernels::NumericsClass numerics, int64_t max_rows, kernels::ThreadPool& pool);
+           kernels::NumericsClass numerics, int64_t max_rows, kernels::Device& device);
 
   // batch.hidden(): from h_t to x_t. batch.tokens() are the tokens t + 1 of its rows.
   void Run(MicroBatch& batch);
@@ -33,8 +33,8 @@ class MtpInput {
  private:
   const model::ModelSpec& spec_;
   const kernels::DType wire_;
-  kernels::ThreadPool& pool_;
-  const std::vector<float> embedding_norm_, hidden_norm_;
+  kernels::Device& device_;
+  const kernels::Floats embedding_norm_, hidden_norm_;
   const kernels::PackedMatrix combine_;
   const kernels::Buffer embedding_;
   const kernels::DType embedding_type_;

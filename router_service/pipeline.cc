@@ -6,15 +6,17 @@
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
 #include "services/model/whole_rows.h"
+#include "services/runtime/device_work.h"
 
 namespace switchyard::router {
 
-Pipeline::Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, ExpertDispatcher& dispatcher)
-    : spec_(spec), ropes_(std::move(ropes)), dispatcher_(dispatcher) {}
+Pipeline::Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, kernels::Device& device,
+                   ExpertDispatcher& dispatcher)
+    : spec_(spec), ropes_(std::move(ropes)), device_(device), dispatcher_(dispatcher) {}
 
 absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint& checkpoint,
                                                          const PipelineOptions& options,
-                                                         kernels::ThreadPool& pool,
+                                                         kernels::Device& device,
                                                          ExpertDispatcher& dispatcher,
                                                          const model::LoadProgress& progress) {
   const model::ModelSpec& spec = checkpoint.spec();
@@ -24,30 +26,30 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Load(const model::Checkpoint
         absl::StrCat("stages: ", options.stages, ", but the model has ", layers, " layers"));
   }
   ASSIGN_OR_RETURN(SequenceRopes ropes, SequenceRopes::Create(spec.rope));
-  std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(ropes), dispatcher));
+  std::unique_ptr<Pipeline> pipeline(new Pipeline(spec, std::move(ropes), device, dispatcher));
   const auto executor = [&](model::StageWeights weights) {
     return std::make_unique<StageExecutor>(std::move(weights), pipeline->spec_,
                                            pipeline->ropes_.Default(), options.numerics,
-                                           options.kv_pages, pool, dispatcher);
+                                           options.kv_pages, device, dispatcher);
   };
   for (int64_t stage = 0; stage < options.stages; ++stage) {
-    ASSIGN_OR_RETURN(
-        model::StageWeights weights,
-        model::LoadStage(checkpoint, stage * layers / options.stages,
-                         (stage + 1) * layers / options.stages, options.numerics, pool, progress));
+    ASSIGN_OR_RETURN(model::StageWeights weights,
+                     model::LoadStage(checkpoint, stage * layers / options.stages,
+                                      (stage + 1) * layers / options.stages, options.numerics,
+                                      device.pool(), progress));
     pipeline->stages_.push_back(executor(std::move(weights)));
   }
   pipeline->model_stages_ = pipeline->stages_.size();
   if (options.mtp) {
     ASSIGN_OR_RETURN(model::MtpWeights weights,
-                     model::LoadMtp(checkpoint, options.numerics, pool, progress));
+                     model::LoadMtp(checkpoint, options.numerics, device.pool(), progress));
     pipeline->mtp_input_ = std::make_unique<MtpInput>(weights, pipeline->spec_, options.numerics,
-                                                      options.max_rows, pool);
+                                                      options.max_rows, device);
     pipeline->stages_.push_back(executor(std::move(weights.stage)));
   }
   if (!spec.encoder_layers.empty()) {
     ASSIGN_OR_RETURN(model::EncoderWeights weights,
-                     model::LoadEncoder(checkpoint, options.numerics, pool, progress));
+                     model::LoadEncoder(checkpoint, options.numerics, device.pool(), progress));
     pipeline->encoder_ = executor({.first_layer = layers,
                                    .layers = std::move(weights.layers),
                                    .embedding = std::move(weights.embedding),
@@ -74,6 +76,11 @@ BatchProgress Pipeline::AfterEncoder(uint32_t index, StageProgress progress) {
   if (progress == StageProgress::kExpertsAway) return BatchProgress::kMoved;
   encoder_->EndEncoder(batch(index));
   for (const auto& stage : stages_) stage->StoreSource(batch(index));
+  return Done();
+}
+
+BatchProgress Pipeline::Done() {
+  FinishOn(device_);
   return BatchProgress::kDone;
 }
 
@@ -84,7 +91,7 @@ BatchProgress Pipeline::EnterFrom(uint32_t index, size_t stage) {
       return BatchProgress::kMoved;
     }
   }
-  return BatchProgress::kDone;
+  return Done();
 }
 
 absl::StatusOr<BatchProgress> Pipeline::Advance(uint32_t index) {
@@ -106,7 +113,7 @@ BatchProgress Pipeline::StartMtp(uint32_t index, std::span<const SequenceChunk> 
   mtp_input_->Run(batch(index));
   at_stage_[index] = model_stages_;
   const StageProgress progress = stages_[model_stages_]->Enter(batch(index));
-  return progress == StageProgress::kExpertsAway ? BatchProgress::kMoved : BatchProgress::kDone;
+  return progress == StageProgress::kExpertsAway ? BatchProgress::kMoved : Done();
 }
 
 void Pipeline::Logits(uint32_t index, std::span<const int32_t> rows, float* logits) {

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "router_service/expert_dispatcher.h"
 #include "router_service/micro_batch.h"
 #include "router_service/mtp_input.h"
@@ -39,12 +39,12 @@ struct PipelineOptions {
   bool mtp = false;  // loads the block for multi-token prediction, too
 };
 
-// Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
+// Used by one thread, which is also the dispatcher's. Device and dispatcher must outlive it.
 class Pipeline {
  public:
   static absl::StatusOr<std::unique_ptr<Pipeline>> Load(const model::Checkpoint& checkpoint,
                                                         const PipelineOptions& options,
-                                                        kernels::ThreadPool& pool,
+                                                        kernels::Device& device,
                                                         ExpertDispatcher& dispatcher,
                                                         const model::LoadProgress& progress);
 
@@ -82,12 +82,16 @@ class Pipeline {
   StageExecutor& stage(int64_t index) { return *stages_[index]; }
 
  private:
-  Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, ExpertDispatcher& dispatcher);
+  Pipeline(const model::ModelSpec& spec, SequenceRopes ropes, kernels::Device& device,
+           ExpertDispatcher& dispatcher);
+  // The device has computed all that was called for the batch: the host may touch it.
+  BatchProgress Done();
   BatchProgress EnterFrom(uint32_t index, size_t stage);
   BatchProgress AfterEncoder(uint32_t index, StageProgress progress);
 
   const model::ModelSpec spec_;
   const SequenceRopes ropes_;
+  kernels::Device& device_;
   ExpertDispatcher& dispatcher_;
   size_t model_stages_ = 0;
   std::vector<std::unique_ptr<StageExecutor>> stages_;  // the model's, then the MTP block if loaded

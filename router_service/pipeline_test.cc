@@ -8,6 +8,7 @@
 
 #include "bazel/fixtures/fixtures.h"
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "router_service/kv_cache.h"
 #include "router_service/testing/local_dispatcher.h"
 #include "services/base/file.h"
@@ -33,13 +34,13 @@ class Model {
   Model(const std::string& folder, const Layout& layout) : pool_(layout.threads) {
     auto checkpoint = model::Checkpoint::Open(folder);
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-    auto dispatcher = LocalDispatcher::Load(*checkpoint, layout.numerics, pool_);
+    auto dispatcher = LocalDispatcher::Load(*checkpoint, layout.numerics, device_);
     EXPECT_TRUE(dispatcher.ok()) << dispatcher.status();
     dispatcher_ = *std::move(dispatcher);
     auto pipeline = Pipeline::Load(
         *checkpoint,
         {.numerics = layout.numerics, .stages = layout.stages, .kv_pages = kPages, .max_rows = 256},
-        pool_, *dispatcher_, {});
+        device_, *dispatcher_, {});
     EXPECT_TRUE(pipeline.ok()) << pipeline.status();
     pipeline_ = *std::move(pipeline);
     // What a page held before must never matter: all ones is NaN in fp32 and in bf16.
@@ -136,6 +137,7 @@ class Model {
   }
 
   kernels::ThreadPool pool_;
+  kernels::CpuDevice device_{pool_};
   std::unique_ptr<LocalDispatcher> dispatcher_;
   std::unique_ptr<Pipeline> pipeline_;
   int64_t next_page_ = 0;

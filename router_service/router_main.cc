@@ -12,6 +12,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/time/time.h"
+#include "kernels/device/cpu_device.h"
 #include "router_service/router_server.h"
 #include "services/base/log.h"
 #include "services/transport/ucx.h"
@@ -42,6 +43,7 @@ int ComputeThreads(int wanted) {
 
 int Run(const sigset_t& signals) {
   kernels::ThreadPool pool(ComputeThreads(absl::GetFlag(FLAGS_threads)));
+  kernels::CpuDevice device(pool);
   router::RouterOptions options;
   options.name = absl::GetFlag(FLAGS_name);
   options.model_folder = absl::GetFlag(FLAGS_model);
@@ -53,7 +55,7 @@ int Run(const sigset_t& signals) {
     return transport::UcxTransport::Start(
         {.member = member, .incarnation = incarnation, .host = host});
   };
-  options.pool = &pool;
+  options.device = &device;
   options.kv_tokens = absl::GetFlag(FLAGS_kv_tokens);
   options.draft_tokens = absl::GetFlag(FLAGS_num_speculative_tokens);
   options.prefill_chunk = absl::GetFlag(FLAGS_prefill_chunk);

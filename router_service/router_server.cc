@@ -243,7 +243,7 @@ absl::Status RouterServer::Impl::StartEngine() {
   model::ProgressBar bar(absl::StrCat("weights of ", options.name), stderr,
                          model::ProgressBar::IsTerminal(stderr));
   ASSIGN_OR_RETURN(engine,
-                   Engine::Start(checkpoint, engine_options, *options.pool, *dispatcher,
+                   Engine::Start(checkpoint, engine_options, *options.device, *dispatcher,
                                  [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
   LogInfo() << options.name << " runs class " << kernels::Name(engine_options.numerics)
             << " with KV for " << engine_options.kv_pages * kPagePositions << " tokens";

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "services/base/clock.h"
 #include "services/transport/transport.h"
 
@@ -27,13 +27,13 @@ struct RouterOptions {
   std::function<absl::StatusOr<std::unique_ptr<transport::Transport>>(uint64_t member,
                                                                       uint64_t incarnation)>
       transport;
-  kernels::ThreadPool* pool = nullptr;  // outlives the server
-  int64_t stages = 1;                   // parts that the layers are cut into in this process
-  int64_t prefill_chunk = 512;          // most rows of one prompt in a micro-batch
-  int64_t max_batch_rows = 512;         // of a micro-batch; prefill_chunk if that is more
-  int64_t kv_tokens = 0;                // size of the KV cache; 0: by the machine's memory
-  int64_t draft_tokens = 0;             // guessed ahead by multi-token prediction; 0: off
-  int64_t max_requests = 1024;          // running and waiting
+  kernels::Device* device = nullptr;  // outlives the server
+  int64_t stages = 1;                 // parts that the layers are cut into in this process
+  int64_t prefill_chunk = 512;        // most rows of one prompt in a micro-batch
+  int64_t max_batch_rows = 512;       // of a micro-batch; prefill_chunk if that is more
+  int64_t kv_tokens = 0;              // size of the KV cache; 0: by the machine's memory
+  int64_t draft_tokens = 0;           // guessed ahead by multi-token prediction; 0: off
+  int64_t max_requests = 1024;        // running and waiting
   Duration expert_timeout = std::chrono::seconds(30);  // how long a request waits for lost experts
   Duration registration_timeout = std::chrono::seconds(60);
 };

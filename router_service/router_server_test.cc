@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "proto/coordinator.grpc.pb.h"
 #include "proto/router_worker.grpc.pb.h"
 #include "router_service/testing/tiny_model.h"
@@ -105,7 +106,7 @@ class RouterServerTest : public ::testing::Test {
         .coordinator_address = coordinator_.address(),
         .transport = [this](uint64_t member,
                             uint64_t incarnation) { return network_.Start(member, incarnation); },
-        .pool = &pool_,
+        .device = &device_,
         .kv_tokens = 1024,
         .registration_timeout = kPatience};
   }
@@ -133,6 +134,7 @@ class RouterServerTest : public ::testing::Test {
   }
 
   kernels::ThreadPool pool_{1};
+  kernels::CpuDevice device_{pool_};
   transport::LoopbackNetwork network_;
   FakeCoordinator coordinator_;
 };

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "kernels/device/cpu_device.h"
 #include "proto/router_worker.grpc.pb.h"
 #include "router_service/testing/local_dispatcher.h"
 #include "router_service/testing/tiny_model.h"
@@ -22,12 +23,12 @@ class RouterWorkerServiceTest : public ::testing::Test {
  protected:
   RouterWorkerServiceTest() : pool_(1) {
     auto dispatcher =
-        LocalDispatcher::Load(TinyMoeCheckpoint(), kernels::NumericsClass::kFp32, pool_);
+        LocalDispatcher::Load(TinyMoeCheckpoint(), kernels::NumericsClass::kFp32, device_);
     EXPECT_TRUE(dispatcher.ok()) << dispatcher.status();
     dispatcher_ = *std::move(dispatcher);
     auto engine =
         Engine::Start(TinyMoeCheckpoint(), {.max_requests = 8, .scheduler = {.prefill_chunk = 16}},
-                      pool_, *dispatcher_, {});
+                      device_, *dispatcher_, {});
     EXPECT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
     auto server = runtime::GrpcServer::Start(
@@ -91,6 +92,7 @@ class RouterWorkerServiceTest : public ::testing::Test {
   }
 
   kernels::ThreadPool pool_;
+  kernels::CpuDevice device_{pool_};
   std::unique_ptr<LocalDispatcher> dispatcher_;
   std::unique_ptr<Engine> engine_;
   RouterWorkerService service_;

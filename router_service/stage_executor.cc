@@ -1,31 +1,13 @@
 #include "router_service/stage_executor.h"
 
-#include <algorithm>
-#include <array>
-#include <cstring>
 #include <utility>
 
-#include "kernels/elementwise/elementwise.h"
-#include "kernels/embedding/embedding.h"
-#include "kernels/expert_ffn/combine.h"
-#include "kernels/layernorm/layernorm.h"
-#include "kernels/matmul/matmul.h"
-#include "kernels/positions/positions.h"
-#include "kernels/rmsnorm/rmsnorm.h"
-#include "kernels/router/router.h"
 #include "services/base/check.h"
 #include "services/model/router_convention.h"
+#include "services/runtime/device_work.h"
 
 namespace switchyard::router {
 namespace {
-
-// Most experts of a token (kernels/expert_ffn/combine.h).
-constexpr int64_t kMaxTopK = 64;
-
-// Elements that a tile of an elementwise operation covers: some microseconds of work.
-constexpr int64_t kTileElements = 16384;
-
-int64_t RowsPerTile(int64_t width) { return std::max<int64_t>(1, kTileElements / width); }
 
 bool IsEncoder(const model::ModelSpec& spec, const model::StageWeights& weights) {
   return !spec.encoder_layers.empty() && weights.first_layer >= std::ssize(spec.layers);
@@ -52,16 +34,16 @@ kernels::RouterConvention CheckedConvention(const model::RouterSpec& router, boo
 
 StageExecutor::StageExecutor(model::StageWeights weights, const model::ModelSpec& spec,
                              const kernels::RopeTable& rope, kernels::NumericsClass numerics,
-                             int64_t kv_pages, kernels::ThreadPool& pool,
+                             int64_t kv_pages, kernels::Device& device,
                              ExpertDispatcher& dispatcher)
     : spec_(spec),
       wire_(kernels::WireType(numerics)),
-      pool_(pool),
+      device_(device),
       dispatcher_(dispatcher),
       weights_(std::move(weights)),
       is_encoder_(IsEncoder(spec, weights_)),
       kv_(spec, weights_.first_layer, KvEnd(spec, weights_), numerics, kv_pages),
-      attention_(spec, rope, numerics, pool) {
+      attention_(spec, rope, numerics, device) {
   for (int64_t layer = first_layer(); layer < last_layer(); ++layer) {
     plans_.push_back(PlanOf(layer));
   }
@@ -88,19 +70,19 @@ StageExecutor::LayerPlan StageExecutor::PlanOf(int64_t layer) const {
 }
 
 void StageExecutor::Embed(MicroBatch& batch) {
-  kernels::Embedding({.table = weights_.embedding.data(),
-                      .type = weights_.embedding_type,
-                      .width = spec_.hidden,
-                      .ids = batch.tokens().data(),
-                      .rows = batch.rows(),
-                      .output = batch.hidden()});
+  device_.Embedding({.table = weights_.embedding.data(),
+                     .type = weights_.embedding_type,
+                     .width = spec_.hidden,
+                     .ids = batch.tokens().data(),
+                     .rows = batch.rows(),
+                     .output = batch.hidden()});
   const bool learned = spec_.positions == model::PositionKind::kLearned;
   if (!learned && spec_.positions != model::PositionKind::kSinusoidal) return;
-  kernels::AddPositions({.table = learned ? weights_.positions.data() : sinusoids_.data(),
-                         .width = spec_.hidden,
-                         .positions = batch.positions().data(),
-                         .rows = batch.rows(),
-                         .output = batch.hidden()});
+  device_.AddPositions({.table = learned ? weights_.positions.data() : sinusoids_.data(),
+                        .width = spec_.hidden,
+                        .positions = batch.positions().data(),
+                        .rows = batch.rows(),
+                        .output = batch.hidden()});
 }
 
 StageProgress StageExecutor::Resume(MicroBatch& batch) {
@@ -208,9 +190,9 @@ void StageExecutor::RunDense(MicroBatch& batch, const kernels::ExpertWeights& we
                         .gate_weight = 1.0f};
   }
   const kernels::ExpertGroup group = {.weights = &weights, .begin = 0, .end = batch.rows()};
-  kernels::ExpertFfn(
+  device_.ExpertFfn(
       {.rows = dense_rows_, .groups = {&group, 1}, .output_type = kernels::DType::kFloat32},
-      dense_workspace_, pool_);
+      dense_workspace_);
 }
 
 // Adds the shared expert's rows, while the others are away.
@@ -223,8 +205,8 @@ void StageExecutor::AddShared(MicroBatch& batch, int64_t layer) {
   // Chosen experts are known, so the logits are free.
   float* const gates = batch.router_logits();
   Multiply(RouterInput(batch), batch.rows(), weights.shared_gate, gates, 1);
-  kernels::AddGated({batch.hidden(), spec_.hidden, batch.rows(), spec_.hidden}, gates,
-                    batch.projected(), pool_);
+  device_.AddGated({batch.hidden(), spec_.hidden, batch.rows(), spec_.hidden}, gates,
+                   batch.projected());
 }
 
 // Chooses the rows' experts; returns how many rows have none because their logits are no numbers.
@@ -233,8 +215,8 @@ int64_t StageExecutor::Route(MicroBatch& batch, int64_t layer) {
   const model::RouterSpec& router = *spec_.Block(layer).ffn.router;
   Multiply(RouterInput(batch), batch.rows(), weights.router, batch.router_logits(), router.experts);
   if (router.bias) {
-    kernels::AddBias({batch.router_logits(), router.experts, batch.rows(), router.experts},
-                     weights.router_bias.data(), pool_);
+    device_.AddBias({batch.router_logits(), router.experts, batch.rows(), router.experts},
+                    weights.router_bias.data());
   }
   for (const RoutingRun& run : batch.routing_runs()) RouteRun(batch, layer, run);
   int64_t failed = 0;
@@ -252,7 +234,7 @@ void StageExecutor::RouteRun(MicroBatch& batch, int64_t layer, const RoutingRun&
       run.full_pass ? Plan(layer).full_pass : Plan(layer).generation;
   const bool limited = kernels::IsLimited(convention.capacity);
   const int64_t first = run.first_row * router.top_k;
-  const absl::Status routed = kernels::Route(
+  const absl::Status routed = device_.Route(
       {.convention = &convention,
        .logits = batch.router_logits() + run.first_row * router.experts,
        .rows = run.rows,
@@ -263,8 +245,7 @@ void StageExecutor::RouteRun(MicroBatch& batch, int64_t layer, const RoutingRun&
        .ids = batch.expert_ids(layer) + first,
        .weights = batch.expert_weights(layer) + first,
        .failed = batch.router_failed() + run.first_row,
-       .chosen = batch.chosen_ids(layer) + first},
-      pool_);
+       .chosen = batch.chosen_ids(layer) + first});
   CHECK(routed.ok()) << routed;  // the convention was checked when the model was opened
 }
 
@@ -296,25 +277,16 @@ void StageExecutor::AddExperts(MicroBatch& batch) {
   const DispatchResult result = dispatcher_.Result(batch.index());
   const int64_t top_k = spec_.Block(batch.layer).ffn.router->top_k;
   const int32_t* const ids = batch.expert_ids(batch.layer);
-  const int64_t rows_per_tile = RowsPerTile(spec_.hidden * top_k);
-  const int64_t tiles = (batch.rows() + rows_per_tile - 1) / rows_per_tile;
-  pool_.ParallelFor(tiles, [&](int64_t tile, int) {
-    const int64_t end = std::min(batch.rows(), (tile + 1) * rows_per_tile);
-    for (int64_t row = tile * rows_per_tile; row < end; ++row) {
-      std::array<kernels::CombineRow, kMaxTopK> parts;
-      size_t count = 0;
-      for (int64_t i = row * top_k; i < (row + 1) * top_k; ++i) {
-        if (ids[i] < 0) continue;
-        if (result[i] == nullptr) {
-          batch.MarkFailed(row);
-        } else {
-          parts[count++] = {.expert = ids[i], .row = result[i]};
-        }
-      }
-      float* const hidden = batch.hidden() + row * spec_.hidden;
-      kernels::Combine({parts.data(), count}, wire_, spec_.hidden, hidden, hidden);
-    }
-  });
+  for (int64_t i = 0; i < batch.rows() * top_k; ++i) {
+    if (ids[i] >= 0 && result[i] == nullptr) batch.MarkFailed(i / top_k);
+  }
+  device_.CombineTokens({.rows = batch.rows(),
+                         .top_k = top_k,
+                         .experts = ids,
+                         .results = result.data(),
+                         .wire_type = wire_,
+                         .hidden = spec_.hidden,
+                         .output = batch.hidden()});
 }
 
 void StageExecutor::FinalNorm(MicroBatch& batch) {
@@ -326,10 +298,11 @@ void StageExecutor::Logits(MicroBatch& batch, std::span<const int32_t> rows, flo
   const int64_t count = std::ssize(rows);
   // The workspaces of the projections are free between layers and large enough.
   float* const gathered = batch.projected();
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(gathered + i * spec_.hidden, batch.hidden() + rows[i] * spec_.hidden,
-                spec_.hidden * sizeof(float));
-  }
+  device_.Embedding({.table = batch.hidden(),
+                     .width = spec_.hidden,
+                     .ids = rows.data(),
+                     .rows = count,
+                     .output = gathered});
   LogitsOf({gathered, static_cast<size_t>(count * spec_.hidden)}, batch, logits);
 }
 
@@ -340,55 +313,44 @@ void StageExecutor::LogitsOf(std::span<const float> hidden, MicroBatch& workspac
             workspaces.wire_normed());
   Multiply(workspaces.wire_normed(), count, weights_.head, logits, spec_.vocabulary);
   if (spec_.head_bias) {
-    kernels::AddBias({logits, spec_.vocabulary, count, spec_.vocabulary}, weights_.head_bias.data(),
-                     pool_);
+    device_.AddBias({logits, spec_.vocabulary, count, spec_.vocabulary}, weights_.head_bias.data());
   }
+  FinishOn(device_);
 }
 
 void StageExecutor::Normalize(const float* rows, const Norm& norm, int64_t count,
                               kernels::DType type, void* output) {
   if (spec_.norm == model::NormKind::kLayer) {
-    kernels::LayerNorm({.x = rows,
-                        .weight = norm.weight.data(),
-                        .bias = norm.bias.data(),
-                        .epsilon = spec_.norm_epsilon,
-                        .rows = count,
-                        .width = spec_.hidden,
-                        .y = output,
-                        .output_type = type},
-                       pool_);
+    device_.LayerNorm({.x = rows,
+                       .weight = norm.weight.data(),
+                       .bias = norm.bias.data(),
+                       .epsilon = spec_.norm_epsilon,
+                       .rows = count,
+                       .width = spec_.hidden,
+                       .y = output,
+                       .output_type = type});
     return;
   }
-  kernels::RmsNorm({.x = rows,
-                    .weight = norm.weight.data(),
-                    .epsilon = spec_.norm_epsilon,
-                    .rows = count,
-                    .width = spec_.hidden,
-                    .y = output,
-                    .output_type = type},
-                   pool_);
+  device_.RmsNorm({.x = rows,
+                   .weight = norm.weight.data(),
+                   .epsilon = spec_.norm_epsilon,
+                   .rows = count,
+                   .width = spec_.hidden,
+                   .y = output,
+                   .output_type = type});
 }
 
 void StageExecutor::HiddenToWire(MicroBatch& batch) {
-  kernels::ToWire(batch.hidden(), batch.rows() * spec_.hidden, wire_, batch.wire_normed(), pool_);
+  device_.ToWire(batch.hidden(), batch.rows() * spec_.hidden, wire_, batch.wire_normed());
 }
 
 void StageExecutor::Multiply(const void* x, int64_t rows, const kernels::PackedMatrix& w, float* y,
                              int64_t y_stride) {
-  kernels::Matmul({.x = x, .x_stride = w.k(), .m = rows, .w = &w, .y = y, .y_stride = y_stride},
-                  pool_);
+  device_.Matmul({.x = x, .x_stride = w.k(), .m = rows, .w = &w, .y = y, .y_stride = y_stride});
 }
 
 void StageExecutor::AddProjected(MicroBatch& batch) {
-  const int64_t rows_per_tile = RowsPerTile(spec_.hidden);
-  const int64_t tiles = (batch.rows() + rows_per_tile - 1) / rows_per_tile;
-  pool_.ParallelFor(tiles, [&](int64_t tile, int) {
-    const int64_t begin = tile * rows_per_tile * spec_.hidden;
-    const int64_t end = std::min(batch.rows(), (tile + 1) * rows_per_tile) * spec_.hidden;
-    float* const hidden = batch.hidden();
-    const float* const projected = batch.projected();
-    for (int64_t i = begin; i < end; ++i) hidden[i] += projected[i];
-  });
+  device_.Add({batch.hidden(), spec_.hidden, batch.rows(), spec_.hidden}, batch.projected());
 }
 
 }  // namespace switchyard::router

@@ -16,7 +16,7 @@
 
 #include "kernels/attention/relative_bias.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/rope/rope.h"
 #include "kernels/router/convention.h"
@@ -34,12 +34,12 @@ enum class StageProgress {
   kDone,         // batch.hidden() is the stage's output
 };
 
-// Used by one thread, which is also the dispatcher's. Pool and dispatcher must outlive it.
+// Used by one thread, which is also the dispatcher's. Device and dispatcher must outlive it.
 class StageExecutor {
  public:
   StageExecutor(model::StageWeights weights, const model::ModelSpec& spec,
                 const kernels::RopeTable& rope, kernels::NumericsClass numerics, int64_t kv_pages,
-                kernels::ThreadPool& pool, ExpertDispatcher& dispatcher);
+                kernels::Device& device, ExpertDispatcher& dispatcher);
 
   // The first stage's: a batch's tokens, of the decoder or the encoder, to batch.hidden(). An
   // encoder with a table of its own embeds its tokens itself.
@@ -54,7 +54,8 @@ class StageExecutor {
   // Last stage, after kDone: batch.hidden() through the final norm, in place.
   void FinalNorm(MicroBatch& batch);
 
-  // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary].
+  // Last stage, after kDone: logits of the given rows of the batch, [rows][vocabulary]. Waits for
+  // the device.
   void Logits(MicroBatch& batch, std::span<const int32_t> rows, float* logits);
 
   // Last stage: logits of rows that left it earlier, [rows][hidden], with the workspaces of a batch
@@ -101,8 +102,8 @@ class StageExecutor {
 
   // A norm of the model's kind, its weight and, for LayerNorm, bias.
   struct Norm {
-    const std::vector<float>& weight;
-    const std::vector<float>& bias;
+    const kernels::Floats& weight;
+    const kernels::Floats& bias;
   };
   void Normalize(const float* rows, const Norm& norm, int64_t count, kernels::DType type,
                  void* output);
@@ -113,14 +114,14 @@ class StageExecutor {
 
   const model::ModelSpec& spec_;
   const kernels::DType wire_;
-  kernels::ThreadPool& pool_;
+  kernels::Device& device_;
   ExpertDispatcher& dispatcher_;
   model::StageWeights weights_;
   const bool is_encoder_;
   KvStorage kv_;
   AttentionBlock attention_;
   std::vector<LayerPlan> plans_;
-  std::vector<float> sinusoids_;  // [max_positions][hidden]
+  kernels::Floats sinusoids_;  // [max_positions][hidden]
   kernels::ExpertWorkspace dense_workspace_;
   std::vector<kernels::ExpertRow> dense_rows_;
 };

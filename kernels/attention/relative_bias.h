@@ -7,7 +7,8 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
+
+#include "kernels/base/memory.h"
 
 namespace switchyard::kernels {
 
@@ -46,7 +47,7 @@ class RelativeBias {
  private:
   int64_t reach_;
   int64_t stride_;
-  std::vector<float> values_;
+  Floats values_;
 };
 
 }  // namespace switchyard::kernels

@@ -9,8 +9,7 @@ namespace switchyard::kernels {
 
 class CpuDevice final : public Device {
  public:
-  // The pool must outlive it.
-  explicit CpuDevice(ThreadPool& pool) : pool_(pool) {}
+  using Device::Device;
 
   std::string_view name() const override { return "cpu"; }
   void Embedding(const EmbeddingArgs& args) override { kernels::Embedding(args); }
@@ -41,9 +40,6 @@ class CpuDevice final : public Device {
     kernels::CombineTokens(args, pool_);
   }
   absl::Status Finish() override { return absl::OkStatus(); }
-
- private:
-  ThreadPool& pool_;
 };
 
 }  // namespace switchyard::kernels

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/attention/attention.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/expert_ffn/combine.h"
@@ -33,7 +34,11 @@ namespace switchyard::kernels {
 
 class Device {
  public:
+  // `pool`: the host's threads, for what the device leaves to them. Must outlive it.
+  explicit Device(ThreadPool& pool) : pool_(pool) {}
   virtual ~Device() = default;
+
+  ThreadPool& pool() const { return pool_; }
 
   virtual std::string_view name() const = 0;  // "cpu", "cuda:0"
 
@@ -62,6 +67,9 @@ class Device {
   // Waits until everything that was called has run. What went wrong on the device since the last
   // time, if anything; what was computed is then worth nothing.
   virtual absl::Status Finish() = 0;
+
+ protected:
+  ThreadPool& pool_;
 };
 
 }  // namespace switchyard::kernels

@@ -13,7 +13,8 @@ namespace switchyard::kernels {
 template <typename Launch>
 class SimtDevice final : public Device {
  public:
-  SimtDevice(std::string_view name, Launch launch) : name_(name), launch_(std::move(launch)) {}
+  SimtDevice(std::string_view name, Launch launch, ThreadPool& pool)
+      : Device(pool), name_(name), launch_(std::move(launch)) {}
 
   std::string_view name() const override { return name_; }
   void Embedding(const EmbeddingArgs&) override { std::abort(); }

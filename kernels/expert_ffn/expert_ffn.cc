@@ -22,7 +22,7 @@ constexpr int64_t kSerialElements = 16384;
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
-const float* PanelBias(const std::vector<float>& bias, int64_t panel) {
+const float* PanelBias(const Floats& bias, int64_t panel) {
   return bias.empty() ? nullptr : bias.data() + panel * kPanel;
 }
 

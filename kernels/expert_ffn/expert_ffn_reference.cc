@@ -14,7 +14,7 @@ std::vector<float> Multiply(const PackedMatrix& w, const void* x) {
   return y;
 }
 
-float Bias(const std::vector<float>& bias, size_t i) { return bias.empty() ? 0.0f : bias[i]; }
+float Bias(const Floats& bias, size_t i) { return bias.empty() ? 0.0f : bias[i]; }
 
 float Apply(Activation activation, float x) {
   switch (activation) {

@@ -3,8 +3,8 @@
 // What an expert consists of; expert_ffn.h says what is computed with it.
 
 #include <cstddef>
-#include <vector>
 
+#include "kernels/base/memory.h"
 #include "kernels/matmul/matmul.h"
 
 namespace switchyard::kernels {
@@ -27,7 +27,7 @@ struct ExpertWeights {
   Activation activation = Activation::kSilu;
   float limit = 0;  // of kClampedSwiGlu
   // Empty, or as long as the rows of their matrix.
-  std::vector<float> gate_bias, up_bias, down_bias;
+  Floats gate_bias, up_bias, down_bias;
 
   bool gated() const { return up.n() > 0; }
   size_t bytes() const {

@@ -29,8 +29,8 @@ void AddPositions(const AddPositionsArgs& args) {
   }
 }
 
-std::vector<float> SinusoidalPositions(int64_t count, int64_t width) {
-  std::vector<float> table(count * width);
+Floats SinusoidalPositions(int64_t count, int64_t width) {
+  Floats table(count * width);
   for (int64_t i = 0; i < width; ++i) {
     const double wavelength =
         std::pow(10000.0, static_cast<double>(i / 2 * 2) / static_cast<double>(width));

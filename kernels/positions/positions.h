@@ -4,8 +4,8 @@
 // table[positions[row]][i], the table widened exactly to fp32, the sum rounded.
 
 #include <cstdint>
-#include <vector>
 
+#include "kernels/base/memory.h"
 #include "kernels/base/numerics.h"
 
 namespace switchyard::kernels {
@@ -25,6 +25,6 @@ void AddPositions(const AddPositionsArgs& args);
 
 // [count][width]: sin(t / 10000^(2i / width)) at element 2i of position t and the cosine at 2i + 1,
 // computed in double precision and rounded once.
-std::vector<float> SinusoidalPositions(int64_t count, int64_t width);
+Floats SinusoidalPositions(int64_t count, int64_t width);
 
 }  // namespace switchyard::kernels

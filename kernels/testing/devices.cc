@@ -6,7 +6,7 @@
 namespace switchyard::kernels::testing {
 
 std::unique_ptr<Device> MakeEmulatedDevice(ThreadPool& pool) {
-  return std::make_unique<SimtDevice<HostLaunch>>("emulated", HostLaunch(pool));
+  return std::make_unique<SimtDevice<HostLaunch>>("emulated", HostLaunch(pool), pool);
 }
 
 const std::vector<Device*>& TestDevices() {

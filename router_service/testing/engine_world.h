@@ -14,6 +14,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/device/cpu_device.h"
 #include "router_service/engine.h"
 #include "router_service/testing/local_dispatcher.h"
 #include "router_service/testing/tiny_model.h"
@@ -172,16 +173,23 @@ class UnreliableDispatcher : public ExpertDispatcher {
   std::function<void()> on_poll_;
 };
 
-// An engine over a model, by default the tiny one.
+using MakeDevice = std::function<std::unique_ptr<kernels::Device>(kernels::ThreadPool&)>;
+
+inline std::unique_ptr<kernels::Device> MakeCpuDevice(kernels::ThreadPool& pool) {
+  return std::make_unique<kernels::CpuDevice>(pool);
+}
+
+// An engine over a model, by default the tiny one, on a device, by default the processor.
 class World {
  public:
   explicit World(EngineOptions options = {}, int threads = 1,
-                 const model::Checkpoint& checkpoint = TinyMoeCheckpoint())
-      : pool_(threads) {
-    auto local = LocalDispatcher::Load(checkpoint, options.numerics, pool_);
+                 const model::Checkpoint& checkpoint = TinyMoeCheckpoint(),
+                 const MakeDevice& make_device = MakeCpuDevice)
+      : pool_(threads), owned_device_(make_device(pool_)), device_(*owned_device_) {
+    auto local = LocalDispatcher::Load(checkpoint, options.numerics, device_);
     EXPECT_TRUE(local.ok()) << local.status();
     dispatcher_ = std::make_unique<UnreliableDispatcher>(*std::move(local));
-    auto engine = Engine::Start(checkpoint, options, pool_, *dispatcher_, {});
+    auto engine = Engine::Start(checkpoint, options, device_, *dispatcher_, {});
     EXPECT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -216,6 +224,8 @@ class World {
 
  private:
   kernels::ThreadPool pool_;
+  std::unique_ptr<kernels::Device> owned_device_;
+  kernels::Device& device_;
   std::unique_ptr<UnreliableDispatcher> dispatcher_;
   std::unique_ptr<Engine> engine_;
 };

@@ -5,21 +5,20 @@
 namespace switchyard::router {
 
 LocalDispatcher::LocalDispatcher(const model::ModelSpec& spec, kernels::NumericsClass numerics,
-                                 kernels::ThreadPool& pool)
-    : hidden_(spec.hidden), wire_(kernels::WireType(numerics)), pool_(pool) {}
+                                 kernels::Device& device)
+    : hidden_(spec.hidden), wire_(kernels::WireType(numerics)), device_(device) {}
 
 absl::StatusOr<std::unique_ptr<LocalDispatcher>> LocalDispatcher::Load(
-    const model::Checkpoint& checkpoint, kernels::NumericsClass numerics,
-    kernels::ThreadPool& pool) {
+    const model::Checkpoint& checkpoint, kernels::NumericsClass numerics, kernels::Device& device) {
   const model::ModelSpec& spec = checkpoint.spec();
-  std::unique_ptr<LocalDispatcher> dispatcher(new LocalDispatcher(spec, numerics, pool));
+  std::unique_ptr<LocalDispatcher> dispatcher(new LocalDispatcher(spec, numerics, device));
   for (int64_t layer = 0; layer < spec.Blocks(); ++layer) {
     const auto& router = spec.Block(layer).ffn.router;
     dispatcher->experts_.emplace_back();
     dispatcher->top_k_.push_back(router ? router->top_k : 0);
     for (int64_t expert = 0; expert < (router ? router->experts : 0); ++expert) {
       ASSIGN_OR_RETURN(kernels::ExpertWeights weights,
-                       model::LoadExpert(checkpoint, layer, expert, numerics, pool));
+                       model::LoadExpert(checkpoint, layer, expert, numerics, device.pool()));
       dispatcher->experts_.back().push_back(std::move(weights));
     }
   }
@@ -48,7 +47,7 @@ void LocalDispatcher::Begin(const DispatchRequest& request) {
     const int64_t end = static_cast<int64_t>(rows_.size());
     if (end > begin) groups_.push_back({.weights = &experts[expert], .begin = begin, .end = end});
   }
-  kernels::ExpertFfn({.rows = rows_, .groups = groups_, .output_type = wire_}, workspace_, pool_);
+  device_.ExpertFfn({.rows = rows_, .groups = groups_, .output_type = wire_}, workspace_);
 }
 
 bool LocalDispatcher::Finished(uint32_t, absl::Status* status) {

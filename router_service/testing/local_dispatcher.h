@@ -1,7 +1,7 @@
 #pragma once
 
-// Computes the experts of a layer at once, in the calling thread and its pool, from weights that it
-// loaded itself: the exact reference of every other way to compute them.
+// Computes the experts of a layer at once, in the calling thread and its device, from weights that
+// it loaded itself: the exact reference of every other way to compute them.
 
 #include <array>
 #include <condition_variable>
@@ -13,20 +13,20 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
-#include "kernels/base/thread_pool.h"
+#include "kernels/device/device.h"
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "router_service/expert_dispatcher.h"
 #include "services/model/checkpoint.h"
 
 namespace switchyard::router {
 
-// The pool must outlive it.
+// The device must outlive it.
 class LocalDispatcher : public ExpertDispatcher {
  public:
   // Loads all experts of all layers.
   static absl::StatusOr<std::unique_ptr<LocalDispatcher>> Load(const model::Checkpoint& checkpoint,
                                                                kernels::NumericsClass numerics,
-                                                               kernels::ThreadPool& pool);
+                                                               kernels::Device& device);
 
   void Begin(const DispatchRequest& request) override;
   bool Finished(uint32_t micro_batch, absl::Status* status) override;
@@ -43,11 +43,11 @@ class LocalDispatcher : public ExpertDispatcher {
   };
 
   LocalDispatcher(const model::ModelSpec& spec, kernels::NumericsClass numerics,
-                  kernels::ThreadPool& pool);
+                  kernels::Device& device);
 
   const int64_t hidden_;
   const kernels::DType wire_;
-  kernels::ThreadPool& pool_;
+  kernels::Device& device_;
   std::vector<std::vector<kernels::ExpertWeights>> experts_;  // [layer][expert]
   std::vector<int64_t> top_k_;                                // [layer]
   std::array<Slot, kMicroBatches> slots_;

@@ -229,7 +229,7 @@ absl::Status Checkpoint::ReadFloat32(std::string_view tensor, int64_t elements,
   return ReadAsFloat(*found, 0, found->rows(), destination);
 }
 
-absl::StatusOr<std::vector<float>> Checkpoint::LoadVector(const VectorSource& source) const {
+absl::StatusOr<kernels::Floats> Checkpoint::LoadVector(const VectorSource& source) const {
   ASSIGN_OR_RETURN(const ModelTensor* found, state_->Require(source.tensor));
   // A 1-D tensor has a row an element.
   const bool whole = found->info().shape.size() < 2;
@@ -241,7 +241,7 @@ absl::StatusOr<std::vector<float>> Checkpoint::LoadVector(const VectorSource& so
   }
   std::vector<float> row(static_cast<size_t>(width));
   RETURN_IF_ERROR(ReadAsFloat(*found, whole ? 0 : source.row, whole ? width : 1, row.data()));
-  std::vector<float> values(static_cast<size_t>(source.elements));
+  kernels::Floats values(static_cast<size_t>(source.elements));
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = row[static_cast<size_t>(source.first) + i * static_cast<size_t>(source.step)];
   }

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/memory.h"
 #include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/expert_ffn/expert_ffn.h"
@@ -59,7 +60,7 @@ class Checkpoint {
   // Reads a whole tensor and widens or rounds it to fp32. `elements` must be its element count.
   absl::Status ReadFloat32(std::string_view tensor, int64_t elements, float* destination) const;
 
-  absl::StatusOr<std::vector<float>> LoadVector(const VectorSource& source) const;
+  absl::StatusOr<kernels::Floats> LoadVector(const VectorSource& source) const;
 
   // Reads a matrix in pieces of a few panels straight into packed form. The pool's threads share
   // the work; memory beyond the result is a bounded piece for each of them, and where the source is
@@ -89,32 +90,32 @@ using LoadProgress = std::function<void(int64_t bytes_done, int64_t bytes_total)
 // the attended latent times value_up is a head's output.
 struct MlaWeights {
   kernels::PackedMatrix query_down, query_up;  // with q_lora_rank, else AttentionWeights::q
-  std::vector<float> query_down_bias;          // q_lora_rank; of models with qkv_bias
-  std::vector<float> query_norm;               // q_lora_rank
+  kernels::Floats query_down_bias;             // q_lora_rank; of models with qkv_bias
+  kernels::Floats query_norm;                  // q_lora_rank
   kernels::PackedMatrix latent;  // [kv_lora_rank + rope_dim, hidden]: the latent, then the rope key
-  std::vector<float> latent_bias;               // of `latent`, with qkv_bias
-  std::vector<float> latent_norm;               // kv_lora_rank
+  kernels::Floats latent_bias;   // of `latent`, with qkv_bias
+  kernels::Floats latent_norm;   // kv_lora_rank
   std::vector<kernels::PackedMatrix> key_up;    // a head: [kv_lora_rank, nope_dim]
   std::vector<kernels::PackedMatrix> value_up;  // a head: [value_dim, kv_lora_rank]
 };
 
 struct AttentionWeights {
-  std::vector<float> norm, norm_bias;     // hidden
+  kernels::Floats norm, norm_bias;        // hidden
   kernels::PackedMatrix q, k, v, output;  // k and v are empty with MLA
-  std::vector<float> q_bias, k_bias, v_bias, output_bias;
-  std::vector<float> q_norm, k_norm;  // head_dim, or the projection's width
-  std::vector<float> sinks;           // heads
-  std::vector<float> relative_bias;   // [buckets][heads], the layer's own or its stack's
+  kernels::Floats q_bias, k_bias, v_bias, output_bias;
+  kernels::Floats q_norm, k_norm;  // head_dim, or the projection's width
+  kernels::Floats sinks;           // heads
+  kernels::Floats relative_bias;   // [buckets][heads], the layer's own or its stack's
   MlaWeights mla;
 };
 
 struct RouterLayerWeights {
   AttentionWeights attention;
   AttentionWeights cross_attention;
-  std::vector<float> ffn_norm, ffn_norm_bias;  // hidden
+  kernels::Floats ffn_norm, ffn_norm_bias;  // hidden
   kernels::PackedMatrix router;  // class fp32 in every numerics class; empty in a dense layer
-  std::vector<float> router_bias, correction_bias;  // experts
-  kernels::ExpertWeights dense;                     // only in a dense layer
+  kernels::Floats router_bias, correction_bias;  // experts
+  kernels::ExpertWeights dense;                  // only in a dense layer
   kernels::ExpertWeights shared;
   kernels::PackedMatrix shared_gate;  // [1, hidden], class fp32 as the router
 };
@@ -124,18 +125,18 @@ struct StageWeights {
   std::vector<RouterLayerWeights> layers;
   kernels::Buffer embedding;  // [vocabulary, hidden] as stored, first stage only
   kernels::DType embedding_type = kernels::DType::kFloat32;
-  std::vector<float> positions;  // [max_positions][hidden], first stage only: learned positions
-  std::vector<float> final_norm, final_norm_bias;  // last stage only
-  kernels::PackedMatrix head;                      // last stage only
-  std::vector<float> head_bias;                    // last stage only
+  kernels::Floats positions;  // [max_positions][hidden], first stage only: learned positions
+  kernels::Floats final_norm, final_norm_bias;  // last stage only
+  kernels::PackedMatrix head;                   // last stage only
+  kernels::Floats head_bias;                    // last stage only
 };
 
 // The block for multi-token prediction without its routed experts. Checkpoints store it with copies
 // of embedding and head.
 struct MtpWeights {
-  std::vector<float> embedding_norm, hidden_norm;  // hidden
-  kernels::PackedMatrix combine;                   // [hidden, 2 * hidden]: embedding first
-  kernels::Buffer embedding;                       // [vocabulary, hidden] as stored
+  kernels::Floats embedding_norm, hidden_norm;  // hidden
+  kernels::PackedMatrix combine;                // [hidden, 2 * hidden]: embedding first
+  kernels::Buffer embedding;                    // [vocabulary, hidden] as stored
   kernels::DType embedding_type = kernels::DType::kFloat32;
   StageWeights stage;  // the one layer behind the model's, its final norm and its head
 };
@@ -144,7 +145,7 @@ struct EncoderWeights {
   kernels::Buffer embedding;  // [vocabulary, hidden] as stored; empty: the decoder's serves both
   kernels::DType embedding_type = kernels::DType::kFloat32;
   std::vector<RouterLayerWeights> layers;
-  std::vector<float> final_norm, final_norm_bias;
+  kernels::Floats final_norm, final_norm_bias;
 };
 
 // Layers [first_layer, last_layer) with embedding when first_layer is 0 and head when last_layer is

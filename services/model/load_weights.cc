@@ -35,18 +35,18 @@ class Loader {
     matrices_.push_back({std::move(source), bytes, numerics, destination});
   }
 
-  void Add(VectorSource source, std::vector<float>* destination) {
+  void Add(VectorSource source, kernels::Floats* destination) {
     if (!source.tensor.empty()) vectors_.push_back({std::move(source), destination});
   }
 
   // A whole matrix that is no matmul's.
-  void AddTable(MatrixSource source, std::vector<float>* destination) {
+  void AddTable(MatrixSource source, kernels::Floats* destination) {
     if (source.tensor.empty()) return;
     destination->resize(static_cast<size_t>(source.rows * source.columns));
     tables_.push_back({std::move(source.tensor), destination});
   }
 
-  void Add(const NormSource& source, std::vector<float>* weight, std::vector<float>* bias) {
+  void Add(const NormSource& source, kernels::Floats* weight, kernels::Floats* bias) {
     Add(source.weight, weight);
     Add(source.bias, bias);
   }
@@ -107,11 +107,11 @@ class Loader {
   };
   struct Vector {
     VectorSource source;
-    std::vector<float>* destination;
+    kernels::Floats* destination;
   };
   struct Table {
     std::string tensor;
-    std::vector<float>* destination;
+    kernels::Floats* destination;
   };
 
   // kv_b_proj holds, head after head, nope_dim rows for the keys and value_dim rows for the values.

@@ -19,7 +19,7 @@ using kernels::NumericsClass;
 int64_t Size(const kernels::PackedMatrix& matrix) { return static_cast<int64_t>(matrix.bytes()); }
 int64_t Size(const kernels::Buffer& buffer) { return static_cast<int64_t>(buffer.size()); }
 int64_t Size(const kernels::ExpertWeights& expert) { return static_cast<int64_t>(expert.bytes()); }
-int64_t Size(const std::vector<float>& values) {
+int64_t Size(const kernels::Floats& values) {
   return static_cast<int64_t>(values.size() * sizeof(float));
 }
 int64_t Size(const std::vector<kernels::PackedMatrix>& matrices) {

@@ -84,7 +84,7 @@ void DispatchWorld::StartHost(uint32_t index, uint32_t first_expert, uint32_t st
   options.hidden = shape_.hidden;
   options.experts_per_layer.assign(shape_.layers, shape_.experts);
   options.store = &host->store;
-  options.pool = &pool_;
+  options.device = &device_;
   auto loop = expert::ExpertLoop::Start(std::move(options));
   CHECK(loop.ok());
   host->loop = *std::move(loop);

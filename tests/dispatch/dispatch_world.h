@@ -13,6 +13,7 @@
 #include "expert_service/expert_loop.h"
 #include "expert_service/expert_store.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/device/cpu_device.h"
 #include "router_service/remote_dispatcher.h"
 #include "services/runtime/placement_view.h"
 #include "services/transport/loopback.h"
@@ -84,6 +85,7 @@ class DispatchWorld {
 
   const WorldShape shape_;
   kernels::ThreadPool pool_{2};
+  kernels::CpuDevice device_{pool_};
   transport::LoopbackNetwork network_;
   expert::Experts experts_;
   std::mutex mutex_;  // the dispatcher asks for channels from a thread of its own

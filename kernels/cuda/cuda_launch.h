@@ -1,0 +1,135 @@
+#pragma once
+
+// The launcher for GPUs (kernels/simt/host_launch.h is the one for the CPU): puts kernels on one
+// stream. For nvcc only. The first error stays until Finish returns it; nothing runs after it.
+
+#include <cuda_runtime.h>
+
+#include <cstring>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/cuda/arena.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/devices.h"
+#include "kernels/cuda/stream.h"
+
+namespace switchyard::kernels {
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads) RunKernel(const Kernel kernel) {
+  __shared__ typename Kernel::Shared shared;
+  const int64_t phases = kernel.Phases(blockIdx.x);
+  for (int64_t phase = 0; phase < phases; ++phase) {
+    kernel.Run(phase, blockIdx.x, static_cast<int>(threadIdx.x), shared);
+    __syncthreads();
+  }
+}
+
+// Used by one thread at a time, which need not be the one that created it.
+class CudaLaunch {
+ public:
+  static absl::StatusOr<CudaLaunch> Create(int ordinal) {
+    if (const absl::Status status = CheckDevice(ordinal); !status.ok()) return status;
+    if (const absl::Status status = FromCuda(cudaSetDevice(ordinal), "cudaSetDevice");
+        !status.ok()) {
+      return status;
+    }
+    auto stream = Stream::Create();
+    if (!stream.ok()) return stream.status();
+    return CudaLaunch(ordinal, *std::move(stream));
+  }
+
+  template <typename Kernel>
+  void operator()(const Kernel& kernel, int64_t blocks) {
+    static_assert(std::is_trivially_copyable_v<Kernel>);
+    if (blocks == 0 || !Ready()) return;
+    RunKernel<<<static_cast<unsigned>(blocks), Kernel::kThreads, 0, stream_.get()>>>(kernel);
+    status_ = CheckLaunch(__PRETTY_FUNCTION__);
+  }
+
+  // A copy of an array of the host that kernels can read until Release.
+  template <typename T>
+  const T* Stage(std::span<const T> values) {
+    if (values.empty() || !Ready()) return nullptr;
+    // What was staged since the last wait may still be on its way.
+    if (pinned_.taken() > kMostStaged) Wait();
+    void* const page_locked = Take(pinned_, values.size_bytes());
+    T* const copy = Scratch<T>(static_cast<int64_t>(values.size()));
+    if (page_locked == nullptr || copy == nullptr) return nullptr;
+    std::memcpy(page_locked, values.data(), values.size_bytes());
+    status_ = FromCuda(cudaMemcpyAsync(copy, page_locked, values.size_bytes(),
+                                       cudaMemcpyHostToDevice, stream_.get()),
+                       "cudaMemcpyAsync to the device");
+    return copy;
+  }
+
+  // Uninitialised memory for kernels, until Release.
+  template <typename T>
+  T* Scratch(int64_t count) {
+    return Ready() ? static_cast<T*>(Take(device_, static_cast<size_t>(count) * sizeof(T)))
+                   : nullptr;
+  }
+
+  // Copies what kernels have written at `from` to the host; waits for them.
+  template <typename T>
+  void Fetch(const T* from, std::span<T> to) {
+    if (to.empty() || !Ready()) return;
+    void* const page_locked = Take(pinned_, to.size_bytes());
+    if (page_locked == nullptr) return;
+    status_ = FromCuda(
+        cudaMemcpyAsync(page_locked, from, to.size_bytes(), cudaMemcpyDeviceToHost, stream_.get()),
+        "cudaMemcpyAsync to the host");
+    if (!status_.ok()) return;
+    status_ = stream_.Synchronize();
+    if (status_.ok()) std::memcpy(to.data(), page_locked, to.size_bytes());
+    if (status_.ok()) status_ = pinned_.Reset();
+  }
+
+  // The operation is put on the stream: the next one, which runs after it, may use its scratch.
+  void Release() {
+    if (status_.ok()) status_ = device_.Reset();
+  }
+
+  // Waits for everything launched.
+  absl::Status Finish() {
+    if (Ready()) Wait();
+    return std::exchange(status_, absl::OkStatus());
+  }
+
+ private:
+  // Bytes staged without waiting.
+  static constexpr size_t kMostStaged = size_t{64} << 20;
+
+  CudaLaunch(int ordinal, Stream stream) : ordinal_(ordinal), stream_(std::move(stream)) {}
+
+  // A thread's current device is its own.
+  bool Ready() {
+    if (status_.ok()) status_ = FromCuda(cudaSetDevice(ordinal_), "cudaSetDevice");
+    return status_.ok();
+  }
+
+  void Wait() {
+    status_ = stream_.Synchronize();
+    if (status_.ok()) status_ = pinned_.Reset();
+  }
+
+  template <MemoryKind kind>
+  void* Take(Arena<kind>& arena, size_t bytes) {
+    absl::StatusOr<void*> piece = arena.Take(bytes);
+    if (piece.ok()) return *piece;
+    status_ = piece.status();
+    return nullptr;
+  }
+
+  int ordinal_;
+  Stream stream_;
+  Arena<MemoryKind::kPinned> pinned_;
+  Arena<MemoryKind::kDevice> device_;
+  absl::Status status_;
+};
+
+}  // namespace switchyard::kernels
