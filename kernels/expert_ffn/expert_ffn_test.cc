@@ -122,7 +122,7 @@ constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGelu, Act
 void Become(Activation activation, bool gated, bool biased, Problem& problem) {
   std::mt19937 random(5);
   std::normal_distribution<float> normal;
-  const auto fill = [&](std::vector<float>& bias, int64_t n) {
+  const auto fill = [&](Floats& bias, int64_t n) {
     bias.resize(static_cast<size_t>(n));
     for (float& value : bias) value = normal(random);
   };
@@ -153,7 +153,7 @@ TEST_P(ExpertFfnTest, EveryKindOfNetworkEqualsTheReference) {
 
 // The definition in plain double arithmetic.
 double PlainOutput(const ExpertWeights& expert, const std::vector<float>& x, int64_t output) {
-  const auto dot = [&x](const PackedMatrix& w, const std::vector<float>& bias, int64_t row) {
+  const auto dot = [&x](const PackedMatrix& w, const Floats& bias, int64_t row) {
     double sum = bias[static_cast<size_t>(row)];
     for (int64_t i = 0; i < w.k(); ++i) sum += double{w.At(row, i)} * x[static_cast<size_t>(i)];
     return sum;

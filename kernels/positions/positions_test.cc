@@ -44,7 +44,7 @@ TEST(AddPositionsTest, AddsTheRowOfEachPosition) {
 
 TEST(SinusoidalPositionsTest, SineAndCosineAlternate) {
   const int64_t width = 6;
-  const std::vector<float> table = SinusoidalPositions(2048, width);
+  const Floats table = SinusoidalPositions(2048, width);
   for (int64_t i = 0; i < width; ++i) EXPECT_EQ(table[i], i % 2 == 0 ? 0.0f : 1.0f);
   for (int64_t t : {1, 17, 2047}) {
     EXPECT_EQ(table[t * width], static_cast<float>(std::sin(static_cast<double>(t))));

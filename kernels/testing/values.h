@@ -40,6 +40,12 @@ template <typename T>
   return ::testing::AssertionSuccess();
 }
 
+template <typename T>
+::testing::AssertionResult SameBits(const std::vector<T>& actual, const std::vector<T>& expected) {
+  return SameBits(std::span<const T>(actual), std::span<const T>(expected));
+}
+
+// Of vectors that lie elsewhere.
 template <typename T, typename A, typename B>
 ::testing::AssertionResult SameBits(const std::vector<T, A>& actual,
                                     const std::vector<T, B>& expected) {

@@ -153,7 +153,7 @@ TEST(CheckpointTest, StagesHoldTheirLayersAndTheEnds) {
   ExpectMatrix(layer.router, Values(checkpoint, "model.layers.0.block_sparse_moe.gate.weight"));
   EXPECT_EQ(layer.router.numerics(), NumericsClass::kFp32);
   EXPECT_EQ(layer.attention.output.numerics(), NumericsClass::kBf16);
-  EXPECT_EQ(layer.ffn_norm, std::vector<float>(75, 1.0f));
+  EXPECT_EQ(layer.ffn_norm, kernels::Floats(75, 1.0f));
   EXPECT_EQ(layer.dense.gate.n(), 0);
 
   const auto last = LoadStage(checkpoint, 1, 2, NumericsClass::kBf16, pool, LoadProgress());

@@ -193,7 +193,7 @@ TEST(FamilyCheckpointTest, AlternatingExpertsAreTakenApart) {
       EXPECT_EQ(weights->up_bias[i], gate_up_bias[at + 1]);
     }
     const auto begin = down_bias.begin() + expert * 64;
-    EXPECT_EQ(weights->down_bias, std::vector<float>(begin, begin + 64));
+    EXPECT_EQ(weights->down_bias, kernels::Floats(begin, begin + 64));
   }
   const StageWeights stage = LoadAll(checkpoint, pool);
   EXPECT_EQ(stage.layers[1].attention.sinks.size(), 4u);
