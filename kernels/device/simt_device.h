@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/device/device.h"
+#include "kernels/embedding/embedding_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
 
 namespace switchyard::kernels {
@@ -17,7 +18,7 @@ class SimtDevice final : public Device {
       : Device(pool), name_(name), launch_(std::move(launch)) {}
 
   std::string_view name() const override { return name_; }
-  void Embedding(const EmbeddingArgs&) override { std::abort(); }
+  void Embedding(const EmbeddingArgs& args) override { simt::Embedding(args, launch_); }
   void AddPositions(const AddPositionsArgs&) override { std::abort(); }
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
   void LayerNorm(const LayerNormArgs&) override { std::abort(); }
