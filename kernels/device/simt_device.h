@@ -7,6 +7,7 @@
 
 #include "kernels/device/device.h"
 #include "kernels/embedding/embedding_simt.h"
+#include "kernels/positions/positions_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
 
 namespace switchyard::kernels {
@@ -19,7 +20,7 @@ class SimtDevice final : public Device {
 
   std::string_view name() const override { return name_; }
   void Embedding(const EmbeddingArgs& args) override { simt::Embedding(args, launch_); }
-  void AddPositions(const AddPositionsArgs&) override { std::abort(); }
+  void AddPositions(const AddPositionsArgs& args) override { simt::AddPositions(args, launch_); }
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
   void LayerNorm(const LayerNormArgs&) override { std::abort(); }
   void Rope(const RopeArgs&) override { std::abort(); }
