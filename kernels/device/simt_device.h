@@ -7,6 +7,7 @@
 
 #include "kernels/device/device.h"
 #include "kernels/embedding/embedding_simt.h"
+#include "kernels/layernorm/layernorm_simt.h"
 #include "kernels/positions/positions_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
 
@@ -22,7 +23,7 @@ class SimtDevice final : public Device {
   void Embedding(const EmbeddingArgs& args) override { simt::Embedding(args, launch_); }
   void AddPositions(const AddPositionsArgs& args) override { simt::AddPositions(args, launch_); }
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
-  void LayerNorm(const LayerNormArgs&) override { std::abort(); }
+  void LayerNorm(const LayerNormArgs& args) override { simt::LayerNorm(args, launch_); }
   void Rope(const RopeArgs&) override { std::abort(); }
   void Matmul(const MatmulArgs&) override { std::abort(); }
   void StoreKv(const StoreKvArgs&) override { std::abort(); }
