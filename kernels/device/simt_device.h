@@ -10,6 +10,7 @@
 #include "kernels/layernorm/layernorm_simt.h"
 #include "kernels/positions/positions_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
+#include "kernels/rope/rope_simt.h"
 
 namespace switchyard::kernels {
 
@@ -24,7 +25,7 @@ class SimtDevice final : public Device {
   void AddPositions(const AddPositionsArgs& args) override { simt::AddPositions(args, launch_); }
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
   void LayerNorm(const LayerNormArgs& args) override { simt::LayerNorm(args, launch_); }
-  void Rope(const RopeArgs&) override { std::abort(); }
+  void Rope(const RopeArgs& args) override { simt::Rope(args, launch_); }
   void Matmul(const MatmulArgs&) override { std::abort(); }
   void StoreKv(const StoreKvArgs&) override { std::abort(); }
   void Attention(const AttentionArgs&) override { std::abort(); }
