@@ -8,6 +8,7 @@
 #include "kernels/device/device.h"
 #include "kernels/embedding/embedding_simt.h"
 #include "kernels/layernorm/layernorm_simt.h"
+#include "kernels/matmul/matmul_simt.h"
 #include "kernels/positions/positions_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
 #include "kernels/rope/rope_simt.h"
@@ -26,7 +27,7 @@ class SimtDevice final : public Device {
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }
   void LayerNorm(const LayerNormArgs& args) override { simt::LayerNorm(args, launch_); }
   void Rope(const RopeArgs& args) override { simt::Rope(args, launch_); }
-  void Matmul(const MatmulArgs&) override { std::abort(); }
+  void Matmul(const MatmulArgs& args) override { simt::Matmul(args, launch_); }
   void StoreKv(const StoreKvArgs&) override { std::abort(); }
   void Attention(const AttentionArgs&) override { std::abort(); }
   void Clamp(const FloatRows&, float) override { std::abort(); }
