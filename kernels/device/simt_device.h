@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/device/device.h"
+#include "kernels/elementwise/elementwise_simt.h"
 #include "kernels/embedding/embedding_simt.h"
 #include "kernels/layernorm/layernorm_simt.h"
 #include "kernels/matmul/matmul_simt.h"
@@ -30,12 +31,18 @@ class SimtDevice final : public Device {
   void Matmul(const MatmulArgs& args) override { simt::Matmul(args, launch_); }
   void StoreKv(const StoreKvArgs&) override { std::abort(); }
   void Attention(const AttentionArgs&) override { std::abort(); }
-  void Clamp(const FloatRows&, float) override { std::abort(); }
-  void Add(const FloatRows&, const float*) override { std::abort(); }
-  void AddBias(const FloatRows&, const float*) override { std::abort(); }
-  void AddGated(const FloatRows&, const float*, const float*) override { std::abort(); }
-  void CopyRows(const CopyRowsArgs&) override { std::abort(); }
-  void ToWire(const float*, int64_t, DType, void*) override { std::abort(); }
+  void Clamp(const FloatRows& rows, float limit) override { simt::Clamp(rows, limit, launch_); }
+  void Add(const FloatRows& rows, const float* y) override { simt::Add(rows, y, launch_); }
+  void AddBias(const FloatRows& rows, const float* bias) override {
+    simt::AddBias(rows, bias, launch_);
+  }
+  void AddGated(const FloatRows& rows, const float* gate, const float* y) override {
+    simt::AddGated(rows, gate, y, launch_);
+  }
+  void CopyRows(const CopyRowsArgs& args) override { simt::CopyRows(args, launch_); }
+  void ToWire(const float* x, int64_t elements, DType wire, void* y) override {
+    simt::ToWire(x, elements, wire, y, launch_);
+  }
   void ExpertFfn(const ExpertBatch&, ExpertWorkspace&) override { std::abort(); }
   absl::Status Route(const RouterArgs&) override { std::abort(); }
   void CombineTokens(const CombineTokensArgs&) override { std::abort(); }
