@@ -14,7 +14,10 @@ std::vector<float> Multiply(const PackedMatrix& w, const void* x) {
   return y;
 }
 
-float Bias(const Floats& bias, size_t i) { return bias.empty() ? 0.0f : bias[i]; }
+// An absent bias is not added as 0, which would make -0 +0.
+float WithBias(float x, const Floats& bias, size_t i) {
+  return bias.empty() ? x : x + bias[i];
+}
 
 float Apply(Activation activation, float x) {
   switch (activation) {
@@ -48,8 +51,8 @@ void RunRow(const ExpertWeights& weights, const ExpertRow& row, DType output_typ
   std::vector<float> hidden_fp32;
   std::vector<uint16_t> hidden_bf16;
   for (size_t i = 0; i < gate.size(); ++i) {
-    const float g = gate[i] + Bias(weights.gate_bias, i);
-    const float h = weights.gated() ? Gated(weights, g, up[i] + Bias(weights.up_bias, i))
+    const float g = WithBias(gate[i], weights.gate_bias, i);
+    const float h = weights.gated() ? Gated(weights, g, WithBias(up[i], weights.up_bias, i))
                                     : Apply(weights.activation, g);
     hidden_fp32.push_back(h);
     hidden_bf16.push_back(FloatToBf16(h));
@@ -58,7 +61,7 @@ void RunRow(const ExpertWeights& weights, const ExpertRow& row, DType output_typ
       weights.down, wire_type == DType::kFloat32 ? static_cast<const void*>(hidden_fp32.data())
                                                  : hidden_bf16.data());
   for (size_t i = 0; i < y.size(); ++i) {
-    const float weighted = row.gate_weight * (y[i] + Bias(weights.down_bias, i));
+    const float weighted = row.gate_weight * WithBias(y[i], weights.down_bias, i);
     if (output_type == DType::kFloat32) {
       static_cast<float*>(row.output)[i] = weighted;
     } else {

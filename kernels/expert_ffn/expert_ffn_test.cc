@@ -151,6 +151,17 @@ TEST_P(ExpertFfnTest, EveryKindOfNetworkEqualsTheReference) {
   }
 }
 
+// Products that underflow to -0 stay -0 where there is no bias.
+TEST_P(ExpertFfnTest, KeepsMinusZeroWithoutABias) {
+  Problem problem(GetParam(), 1, 1, {1}, DType::kFloat32);
+  Become(Activation::kRelu, /*gated=*/false, /*biased=*/false, problem);
+  const float one = 1.0f, tiny = -1e-30f;
+  problem.experts[0].gate.PackRows(0, 1, &one, DType::kFloat32);
+  problem.experts[0].down.PackRows(0, 1, &tiny, DType::kFloat32);
+  problem.SetInput(0, {1e-15f});
+  ExpectEveryLevelEqualsReference(problem);
+}
+
 // The definition in plain double arithmetic.
 double PlainOutput(const ExpertWeights& expert, const std::vector<float>& x, int64_t output) {
   const auto dot = [&x](const PackedMatrix& w, const Floats& bias, int64_t row) {
