@@ -28,7 +28,9 @@ class GroupedBatch {
   // otherwise stay in memory until the next batch.
   void ReleaseExperts() { experts_.reset(); }
 
-  kernels::ExpertBatch batch() const { return {rows_, groups_, wire_type_}; }
+  kernels::ExpertBatch batch() const {
+    return {.rows = rows_, .groups = groups_, .output_type = wire_type_, .rows_on_host = true};
+  }
 
   // Rows of each expert in the batch, ascending by expert.
   struct Load {

@@ -56,6 +56,8 @@ class Device {
   virtual void AddGated(const FloatRows& rows, const float* gate, const float* y) = 0;
   virtual void CopyRows(const CopyRowsArgs& args) = 0;
   virtual void ToWire(const float* x, int64_t elements, DType wire, void* y) = 0;
+
+  // Waits where the batch says that its rows are on the host.
   virtual void ExpertFfn(const ExpertBatch& batch, ExpertWorkspace& workspace) = 0;
 
   // Waits. The outputs of RouterArgs are the host's.

@@ -8,6 +8,7 @@
 #include "kernels/device/device.h"
 #include "kernels/elementwise/elementwise_simt.h"
 #include "kernels/embedding/embedding_simt.h"
+#include "kernels/expert_ffn/expert_ffn_simt.h"
 #include "kernels/layernorm/layernorm_simt.h"
 #include "kernels/matmul/matmul_simt.h"
 #include "kernels/positions/positions_simt.h"
@@ -43,7 +44,9 @@ class SimtDevice final : public Device {
   void ToWire(const float* x, int64_t elements, DType wire, void* y) override {
     simt::ToWire(x, elements, wire, y, launch_);
   }
-  void ExpertFfn(const ExpertBatch&, ExpertWorkspace&) override { std::abort(); }
+  void ExpertFfn(const ExpertBatch& batch, ExpertWorkspace& workspace) override {
+    simt::ExpertFfn(batch, workspace, launch_);
+  }
   absl::Status Route(const RouterArgs&) override { std::abort(); }
   void CombineTokens(const CombineTokensArgs&) override { std::abort(); }
   absl::Status Finish() override { return launch_.Finish(); }

@@ -38,6 +38,9 @@ struct ExpertBatch {
   std::span<const ExpertRow> rows;
   std::span<const ExpertGroup> groups;
   DType output_type = DType::kFloat32;  // the wire type for expert hosts, fp32 for dense layers
+  // Inputs and outputs are memory of the host that a GPU cannot reach, such as frames: they are
+  // copied there and back, and the call waits. The CPU takes no notice.
+  bool rows_on_host = false;
 };
 
 // Scratch memory, grown on first use and kept. One batch at a time.

@@ -5,6 +5,9 @@
 #include "kernels/base/simd.h"
 #include "kernels/expert_ffn/row_kernels.h"
 
+// Behind the vector types.
+#include "kernels/expert_ffn/activation_math.h"
+
 namespace switchyard::kernels::SWITCHYARD_SIMD {
 
 // Elements [first, first + count) of a row, count <= 16; absent lanes are zero.
@@ -33,34 +36,16 @@ SWITCHYARD_INLINE F32x16 WithBias(const float* values, const float* bias, int64_
   return bias == nullptr ? x : x + LoadRow(bias, DType::kFloat32, 0, count);
 }
 
-SWITCHYARD_INLINE F32x16 ApplyActivation(Activation activation, F32x16 x) {
-  switch (activation) {
-    case Activation::kGelu:
-      return Gelu(x);
-    case Activation::kGeluTanh:
-      return GeluTanh(x);
-    case Activation::kRelu:
-      return Select(x < F32x16(0.0f), F32x16(0.0f), x);
-    case Activation::kClampedSwiGlu:
-      return x * Sigmoid(F32x16(1.702f) * x);
-    case Activation::kSilu:
-      break;
-  }
-  return Silu(x);
-}
-
 inline void Activate(const ActivationInput& input, int64_t count, DType wire_type, DType row_type,
                      void* row) {
-  F32x16 gate = WithBias(input.gate, input.gate_bias, count);
-  F32x16 up(1.0f);
-  if (input.up != nullptr) up = WithBias(input.up, input.up_bias, count);
-  if (input.activation == Activation::kClampedSwiGlu) {
-    const F32x16 high(input.limit), low(-input.limit);
-    gate = Select(high < gate, high, gate);
-    up = Select(high < up, high, Select(up < low, low, up)) + F32x16(1.0f);
+  const F32x16 gate = WithBias(input.gate, input.gate_bias, count);
+  F32x16 h;
+  if (input.up == nullptr) {
+    h = ApplyActivation(input.activation, gate);
+  } else {
+    const F32x16 up = WithBias(input.up, input.up_bias, count);
+    h = ApplyGated(input.activation, input.limit, gate, up);
   }
-  F32x16 h = ApplyActivation(input.activation, gate);
-  if (input.up != nullptr) h = h * up;
   if (wire_type == DType::kBfloat16) h = RoundToBf16(h);
   StoreRow(h, row, row_type, 0, count);
 }
