@@ -8,6 +8,7 @@
 #include "kernels/device/device.h"
 #include "kernels/elementwise/elementwise_simt.h"
 #include "kernels/embedding/embedding_simt.h"
+#include "kernels/expert_ffn/combine_simt.h"
 #include "kernels/expert_ffn/expert_ffn_simt.h"
 #include "kernels/layernorm/layernorm_simt.h"
 #include "kernels/matmul/matmul_simt.h"
@@ -48,7 +49,7 @@ class SimtDevice final : public Device {
     simt::ExpertFfn(batch, workspace, launch_);
   }
   absl::Status Route(const RouterArgs&) override { std::abort(); }
-  void CombineTokens(const CombineTokensArgs&) override { std::abort(); }
+  void CombineTokens(const CombineTokensArgs& args) override { simt::CombineTokens(args, launch_); }
   absl::Status Finish() override { return launch_.Finish(); }
 
  private:
