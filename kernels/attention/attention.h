@@ -49,11 +49,11 @@ struct KvLayout {
   int64_t value_dim = 0;  // of values and outputs; 0: head_dim
   bool values_in_keys = false;
 
-  [[gnu::always_inline]] int64_t value_elements() const {
+  [[gnu::always_inline]] constexpr int64_t value_elements() const {
     return value_dim > 0 ? value_dim : head_dim;
   }
   // Of one kv head in one page.
-  [[gnu::always_inline]] int64_t head_elements() const {
+  [[gnu::always_inline]] constexpr int64_t head_elements() const {
     return (head_dim + (values_in_keys ? 0 : value_elements())) * kPagePositions;
   }
   int64_t page_bytes() const {

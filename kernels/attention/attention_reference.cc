@@ -34,12 +34,6 @@ float Value(const AttentionArgs& args, const AttentionSequence& sequence, int64_
                            position % kPage * args.layout.value_elements() + d);
 }
 
-float BiasAt(const RelativeBiasTable& table, int64_t head, int64_t offset) {
-  constexpr int64_t kMargin = RelativeBiasTable::kMargin;
-  const int64_t outermost = table.reach + kMargin;
-  return table.values[head * table.head_stride + std::clamp(offset, -outermost, outermost)];
-}
-
 // One row's query head.
 struct Query {
   const AttentionSequence* sequence;
@@ -62,7 +56,7 @@ float Score(const AttentionArgs& args, const Query& query, int64_t j) {
   }
   const float score = dot * args.scale;
   if (args.relative_bias.values == nullptr) return score;
-  return score + BiasAt(args.relative_bias, query.head, j - query.position);
+  return score + args.relative_bias.At(query.head, j - query.position);
 }
 
 // Positions [first, last] of one block.

@@ -5,6 +5,7 @@
 // larger ones share buckets whose width grows with the logarithm; from max_distance on all share
 // the last.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -33,6 +34,11 @@ struct RelativeBiasTable {
   const float* values = nullptr;
   int64_t head_stride = 0;
   int64_t reach = 0;
+
+  [[gnu::always_inline]] constexpr float At(int64_t head, int64_t offset) const {
+    const int64_t outermost = reach + kMargin;
+    return values[head * head_stride + std::clamp(offset, -outermost, outermost)];
+  }
 };
 
 // The bias of each head by offset, spelled out. Built once when weights are loaded.

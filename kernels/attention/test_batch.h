@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/attention/attention.h"
+#include "kernels/base/memory.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels::testing {
@@ -60,7 +61,8 @@ class Batch {
     q_ = RandomValues(rows_ * QStride(), seed, 2.0f);
     k_ = RandomValues(rows_ * KvStride(), seed + 1);
     v_ = RandomValues(rows_ * KvStride(), seed + 2);
-    sinks_ = RandomValues(shape_.heads, seed + 3, 2.0f);
+    const std::vector<float> sinks = RandomValues(shape_.heads, seed + 3, 2.0f);
+    sinks_.assign(sinks.begin(), sinks.end());
     bias_weights_ = RandomValues(shape_.buckets.buckets * shape_.heads, seed + 4);
     if (shape_.buckets.buckets > 0) bias_.emplace(shape_.buckets, bias_weights_);
     ShufflePages(pages, seed);
@@ -89,40 +91,54 @@ class Batch {
   };
 
   void Store(const std::vector<Piece>& pieces, ThreadPool& pool) {
-    const Gathered gathered = Gather(pieces);
-    StoreKv({.layout = shape_.Layout(),
-             .cache = cache_.data(),
-             .sequences = gathered.sequences,
-             .k = gathered.k.data(),
-             .v = shape_.values_in_keys ? nullptr : gathered.v.data(),
-             .row_stride = KvStride()},
-            pool);
+    StoreWith(pieces, [&](const StoreKvArgs& args) { StoreKv(args, pool); });
   }
 
   // The output of the pieces' rows, in their order; the reference without a pool.
   template <typename T>
   std::vector<T> Attend(const std::vector<Piece>& pieces, ThreadPool* pool) {
+    const DeviceVector<T> output = AttendWith<T>(pieces, [&](const AttentionArgs& args) {
+      if (pool != nullptr) {
+        Attention(args, *pool);
+      } else {
+        AttentionReference(args);
+      }
+    });
+    return {output.begin(), output.end()};
+  }
+
+  // Likewise by any implementation, which must have run when the function returns.
+  template <typename F>
+  void StoreWith(const std::vector<Piece>& pieces, F&& store) {
     const Gathered gathered = Gather(pieces);
-    std::vector<T> output(gathered.rows * Width());
-    const AttentionArgs args{.layout = shape_.Layout(),
-                             .cache = cache_.data(),
-                             .sequences = gathered.sequences,
-                             .q = gathered.q.data(),
-                             .q_stride = QStride(),
-                             .heads = shape_.heads,
-                             .scale = Scale(),
-                             .window = shape_.window,
-                             .relative_bias = bias_ ? bias_->table() : RelativeBiasTable{},
-                             .sinks = shape_.sinks ? sinks_.data() : nullptr,
-                             .output = output.data(),
-                             .output_type = sizeof(T) == 4 ? DType::kFloat32 : DType::kBfloat16};
-    if (pool != nullptr) {
-      Attention(args, *pool);
-    } else {
-      AttentionReference(args);
-    }
+    store({.layout = shape_.Layout(),
+           .cache = cache_.data(),
+           .sequences = gathered.sequences,
+           .k = gathered.k.data(),
+           .v = shape_.values_in_keys ? nullptr : gathered.v.data(),
+           .row_stride = KvStride()});
+  }
+
+  template <typename T, typename F>
+  DeviceVector<T> AttendWith(const std::vector<Piece>& pieces, F&& attend) {
+    const Gathered gathered = Gather(pieces);
+    DeviceVector<T> output(gathered.rows * Width());
+    attend({.layout = shape_.Layout(),
+            .cache = cache_.data(),
+            .sequences = gathered.sequences,
+            .q = gathered.q.data(),
+            .q_stride = QStride(),
+            .heads = shape_.heads,
+            .scale = Scale(),
+            .window = shape_.window,
+            .relative_bias = bias_ ? bias_->table() : RelativeBiasTable{},
+            .sinks = shape_.sinks ? sinks_.data() : nullptr,
+            .output = output.data(),
+            .output_type = sizeof(T) == 4 ? DType::kFloat32 : DType::kBfloat16});
     return output;
   }
+
+  const DeviceVector<char>& cache() const { return cache_; }
 
   // Of an output row.
   int64_t Width() const { return shape_.heads * shape_.Layout().value_elements(); }
@@ -165,7 +181,7 @@ class Batch {
  private:
   struct Gathered {
     std::vector<AttentionSequence> sequences;
-    std::vector<float> q, k, v;
+    Floats q, k, v;
     int64_t rows = 0;
   };
 
@@ -193,7 +209,7 @@ class Batch {
   Gathered Gather(const std::vector<Piece>& pieces) const {
     Gathered gathered;
     const auto append = [&](const Piece& piece, const std::vector<float>& from, int64_t stride,
-                            std::vector<float>& to) {
+                            Floats& to) {
       const auto begin = from.begin() + (starts_[piece.sequence] + piece.first) * stride;
       to.insert(to.end(), begin, begin + piece.rows * stride);
     };
@@ -216,10 +232,11 @@ class Batch {
   std::vector<int64_t> lengths_;
   std::vector<int64_t> starts_;
   int64_t rows_ = 0;
-  std::vector<float> q_, k_, v_, sinks_, bias_weights_;
+  std::vector<float> q_, k_, v_, bias_weights_;
+  Floats sinks_;
   std::optional<RelativeBias> bias_;
   std::vector<std::vector<int32_t>> pages_;
-  std::vector<char> cache_;
+  DeviceVector<char> cache_;
 };
 
 }  // namespace switchyard::kernels::testing

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "kernels/attention/attention_simt.h"
+#include "kernels/attention/store_kv_simt.h"
 #include "kernels/device/device.h"
 #include "kernels/elementwise/elementwise_simt.h"
 #include "kernels/embedding/embedding_simt.h"
