@@ -1,7 +1,7 @@
 #pragma once
 
 // The 16-lane sum of docs/arithmetic-attention.md one element at a time: what the vector code does
-// with a register of lanes and ReduceAdd.
+// with a register of lanes and ReduceAdd. constexpr, so that kernels of GPUs can call it.
 
 #include <cstdint>
 
@@ -10,10 +10,10 @@ namespace switchyard::kernels {
 struct LaneSum {
   float lane[16] = {};
 
-  void Add(int64_t index, float value) { lane[index % 16] += value; }
+  constexpr void Add(int64_t index, float value) { lane[index % 16] += value; }
 
   // Joins neighbours: ((0+1)+(2+3)) + ... + (... + (14+15)).
-  float Total() const {
+  constexpr float Total() const {
     float node[16];
     for (int i = 0; i < 16; ++i) node[i] = lane[i];
     for (int width = 8; width > 0; width /= 2) {

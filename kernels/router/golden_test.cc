@@ -6,6 +6,7 @@
 #include "kernels/router/golden_case.h"
 #include "kernels/router/losses.h"
 #include "kernels/router/routed.h"
+#include "kernels/testing/devices.h"
 
 namespace switchyard::kernels {
 namespace {
@@ -104,6 +105,23 @@ void ExpectRouted(const GoldenCase& test, const Routed& routed) {
   EXPECT_EQ(routed.failed, std::vector<uint8_t>(routed.failed.size(), 0));
 }
 
+void ExpectDevicesRoute(const GoldenCase& test, RouterArgs args) {
+  const Floats logits(args.logits, args.logits + args.rows * args.experts);
+  args.logits = logits.data();
+  Floats bias;
+  if (args.bias != nullptr) {
+    bias.assign(args.bias, args.bias + args.experts);
+    args.bias = bias.data();
+  }
+  for (Device* device : testing::TestDevices()) {
+    SCOPED_TRACE(device->name());
+    const Routed routed =
+        RouteForTestWith(args, [&](const RouterArgs& own) { return device->Route(own); });
+    ASSERT_TRUE(routed.status.ok()) << routed.status;
+    ExpectRouted(test, routed);
+  }
+}
+
 class RouterGoldenTest : public ::testing::TestWithParam<Golden> {};
 
 TEST_P(RouterGoldenTest, RoutesAsExpected) {
@@ -123,6 +141,7 @@ TEST_P(RouterGoldenTest, RoutesAsExpected) {
       ASSERT_TRUE(routed.status.ok()) << routed.status;
       ExpectRouted(test, routed);
     }
+    ExpectDevicesRoute(test, args);
     const Routed routed = RouteForTest(args);
     const float loss = RouterLoss(convention, {.logits = args.logits,
                                                .rows = args.rows,

@@ -4,6 +4,7 @@
 
 #include "kernels/base/math.h"
 #include "kernels/router/choose_row.h"
+#include "kernels/router/groups.h"
 #include "kernels/router/selection.h"
 
 namespace switchyard::kernels {
@@ -27,16 +28,6 @@ bool SetKeys(const RouterArgs& args, const RouterRow& row, float* keys) {
   return true;
 }
 
-float ScoreOfGroup(GroupScore kind, const float* keys, int64_t size) {
-  if (kind == GroupScore::kMax) return *std::max_element(keys, keys + size);
-  float best = -kInfinity, second = -kInfinity;
-  for (int64_t i = 0; i < size; ++i) {
-    second = std::max(second, std::min(best, keys[i]));
-    best = std::max(best, keys[i]);
-  }
-  return best + second;
-}
-
 // Fills the keys of all groups but the best `kept_groups`.
 void MaskGroups(const RouterConvention& convention, int64_t experts, float* keys) {
   const int64_t size = experts / convention.groups;
@@ -46,11 +37,8 @@ void MaskGroups(const RouterConvention& convention, int64_t experts, float* keys
   }
   int32_t order[kMaxRouterExperts];
   SelectLargest(score, convention.groups, convention.groups, order);
-  // A probability of 0 is a logit of -inf.
-  const bool zero =
-      convention.masked_fill == MaskedFill::kZero && convention.scoring == Scoring::kSigmoid;
   for (int64_t g = convention.kept_groups; g < convention.groups; ++g) {
-    std::fill_n(keys + order[g] * size, size, zero ? 0.0f : -kInfinity);
+    std::fill_n(keys + order[g] * size, size, MaskedKey(convention));
   }
 }
 

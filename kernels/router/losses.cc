@@ -7,6 +7,7 @@
 #include "kernels/base/math.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/router/selection.h"
+#include "kernels/router/weigh.h"
 
 namespace switchyard::kernels {
 namespace {

@@ -18,8 +18,9 @@ struct Routed {
   std::vector<uint8_t> failed;                 // [rows]
 };
 
-// Routes with outputs of its own.
-inline Routed RouteForTest(RouterArgs args, int threads = 1) {
+// Routes with outputs of its own; `route` gets the arguments and returns a status.
+template <typename F>
+Routed RouteForTestWith(RouterArgs args, F&& route) {
   const size_t choices = static_cast<size_t>(args.rows * args.k);
   Routed routed = {.ids = std::vector<int32_t>(choices, -2),
                    .chosen = std::vector<int32_t>(choices, -2),
@@ -31,9 +32,13 @@ inline Routed RouteForTest(RouterArgs args, int threads = 1) {
   args.position = routed.position.data();
   args.weights = routed.weights.data();
   args.failed = routed.failed.data();
-  ThreadPool pool(threads);
-  routed.status = Route(args, pool);
+  routed.status = route(args);
   return routed;
+}
+
+inline Routed RouteForTest(const RouterArgs& args, int threads = 1) {
+  ThreadPool pool(threads);
+  return RouteForTestWith(args, [&](const RouterArgs& own) { return Route(own, pool); });
 }
 
 }  // namespace switchyard::kernels

@@ -5,8 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/router/choose_row.h"
-#include "kernels/router/selection.h"
+#include "kernels/router/route_steps.h"
 #include "kernels/router/slots.h"
+#include "kernels/router/weigh.h"
 
 namespace switchyard::kernels {
 namespace {
@@ -26,14 +27,6 @@ ChooseRow ChooserOf(const RouterConvention& convention) {
   if (convention.scoring == Scoring::kSoftmaxOfChosen) return ChooseTopKSoftmax;
   const bool plain = convention.scoring == Scoring::kSoftmax && convention.groups == 1;
   return plain ? ChooseSoftmaxTopK : ChooseGroupLimited;
-}
-
-void Weigh(const RouterConvention& convention, int64_t k, float* weights) {
-  if (convention.normalization == Normalization::kChosen) {
-    DivideBySum(weights, k, convention.norm_floor, convention.norm_added);
-  }
-  if (convention.scale == 1.0f) return;
-  for (int64_t r = 0; r < k; ++r) weights[r] *= convention.scale;
 }
 
 void RouteRow(const RouterArgs& args, ChooseRow choose, int64_t index) {
@@ -91,17 +84,23 @@ absl::Status CheckInputs(const RouterArgs& args) {
 
 }  // namespace
 
-absl::Status Route(const RouterArgs& args, ThreadPool& pool) {
+absl::Status CheckRouterArgs(const RouterArgs& args) {
   if (args.convention == nullptr) return absl::InvalidArgumentError("no router convention");
   absl::Status status = CheckConvention(*args.convention, args.experts, args.k);
   if (status.ok()) status = CheckInputs(args);
-  if (!status.ok()) return status;
-  const bool needs_slots = NeedsSlots(args);
-  if (needs_slots) status = CheckPermutation(args);
-  if (!status.ok()) return status;
-  RouteRows(args, pool);
+  if (status.ok() && NeedsSlots(args)) status = CheckPermutation(args);
+  return status;
+}
+
+void DropChoices(const RouterArgs& args) {
   if (args.chosen != nullptr) std::copy_n(args.ids, args.rows * args.k, args.chosen);
-  if (needs_slots) AssignSlots(args);
+  if (NeedsSlots(args)) AssignSlots(args);
+}
+
+absl::Status Route(const RouterArgs& args, ThreadPool& pool) {
+  if (absl::Status status = CheckRouterArgs(args); !status.ok()) return status;
+  RouteRows(args, pool);
+  DropChoices(args);
   return absl::OkStatus();
 }
 

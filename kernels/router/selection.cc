@@ -1,6 +1,5 @@
 #include "kernels/router/selection.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "kernels/base/lane_sum.h"
@@ -43,13 +42,6 @@ bool Softmax(const float* logits, int64_t count, float* probabilities) {
   const float total = SumExp(logits, count, max);
   for (int64_t i = 0; i < count; ++i) probabilities[i] = Exp(logits[i] - max) / total;
   return true;
-}
-
-void DivideBySum(float* weights, int64_t count, float floor, float added) {
-  LaneSum lanes;
-  for (int64_t r = 0; r < count; ++r) lanes.Add(r, weights[r]);
-  const float sum = std::max(lanes.Total(), floor) + added;
-  for (int64_t r = 0; r < count; ++r) weights[r] /= sum;
 }
 
 }  // namespace switchyard::kernels

@@ -18,7 +18,4 @@ float SumExp(const float* logits, int64_t count, float max);
 // probabilities[i] = Exp(logits[i] - max) / SumExp; false when the row has no answer.
 bool Softmax(const float* logits, int64_t count, float* probabilities);
 
-// weights[r] /= max(sum, floor) + added, where sum is the 16-lane sum over r.
-void DivideBySum(float* weights, int64_t count, float floor, float added);
-
 }  // namespace switchyard::kernels

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/router/selection.h"
+#include "kernels/router/weigh.h"
 
 namespace switchyard::kernels {
 namespace {

@@ -1,5 +1,5 @@
-#include <algorithm>
-#include <cmath>
+#include "kernels/router/sparse_mixer.h"
+
 #include <limits>
 
 #include "kernels/base/lane_sum.h"
@@ -10,18 +10,12 @@
 namespace switchyard::kernels {
 namespace {
 
-// Too far below the maximum to take part. The divisor is the larger of |logit| and the maximum as
-// it is, so for a logit of -inf (and 0 against 0) the quotient is NaN: that takes part and adds 0.
-bool IsMasked(float logit, float max, float threshold) {
-  return (max - logit) / std::max(std::abs(logit), max) > threshold;
-}
-
 // The softmax at the maximum over those that are near it, without `removed`.
 float WeightOfMax(const RouterArgs& args, const RouterRow& row, float max, int32_t removed) {
   const float threshold = 2.0f * args.convention->mixer_jitter;
   LaneSum total;
   for (int64_t i = 0; i < args.experts; ++i) {
-    if (i == removed || IsMasked(row.logits[i], max, threshold)) continue;
+    if (i == removed || IsMaskedByMixer(row.logits[i], max, threshold)) continue;
     total.Add(i, Exp(row.logits[i] - max));
   }
   return 1.0f / total.Total();

@@ -1,6 +1,7 @@
 #include "kernels/base/math.h"
 #include "kernels/router/choose_row.h"
 #include "kernels/router/selection.h"
+#include "kernels/router/weigh.h"
 
 namespace switchyard::kernels {
 
