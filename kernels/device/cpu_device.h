@@ -36,10 +36,21 @@ class CpuDevice final : public Device {
     kernels::ExpertFfn(batch, workspace, pool_);
   }
   absl::Status Route(const RouterArgs& args) override { return kernels::Route(args, pool_); }
+  absl::Status Sample(const SampleArgs& args) override {
+    for (int64_t row = 0; row < args.rows; ++row) {
+      const std::span logits(args.logits + row * args.vocabulary, args.vocabulary);
+      args.tokens[row] =
+          SampleToken(logits, args.parameters[row], args.positions[row], sampling_workspace_);
+    }
+    return absl::OkStatus();
+  }
   void CombineTokens(const CombineTokensArgs& args) override {
     kernels::CombineTokens(args, pool_);
   }
   absl::Status Finish() override { return absl::OkStatus(); }
+
+ private:
+  SamplingWorkspace sampling_workspace_;
 };
 
 }  // namespace switchyard::kernels

@@ -8,8 +8,8 @@
 // Finish (or a call that says that it waits) the host touches nothing that they read or write.
 // Activations, caches and weights are memory of the device (kernels/base/memory.h), which the host
 // reaches at the same addresses. Short arrays that describe the work are the host's and are copied
-// by the call: ids, positions, sequences and their pages, rope tables, router conventions, expert
-// rows and groups.
+// by the call: ids, positions, sequences and their pages, rope tables, router conventions, sampling
+// parameters, expert rows and groups.
 //
 // Used by one thread.
 
@@ -29,6 +29,7 @@
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/router/router.h"
+#include "kernels/sampling/sampling.h"
 
 namespace switchyard::kernels {
 
@@ -62,6 +63,9 @@ class Device {
 
   // Waits. The outputs of RouterArgs are the host's.
   virtual absl::Status Route(const RouterArgs& args) = 0;
+
+  // Waits. What SampleToken (kernels/sampling) gives for each row.
+  virtual absl::Status Sample(const SampleArgs& args) = 0;
 
   // The experts' rows are the host's and are read by the call.
   virtual void CombineTokens(const CombineTokensArgs& args) = 0;

@@ -16,7 +16,7 @@ struct KeptSet {
   float threshold = -std::numeric_limits<float>::infinity();
   int32_t last_id = std::numeric_limits<int32_t>::max();
 
-  bool Contains(float value, int32_t id) const {
+  constexpr bool Contains(float value, int32_t id) const {
     return value > threshold || (value == threshold && id <= last_id);
   }
 };

@@ -7,33 +7,17 @@
 
 #include "kernels/base/math.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/sampling/gumbel.h"
 #include "kernels/sampling/kept_set.h"
-#include "kernels/sampling/philox.h"
 
 namespace switchyard::kernels {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int32_t kGroup = 4;  // tokens that share one call of the generator
 
-std::array<uint32_t, 4> RandomWords(uint64_t seed, int64_t position, int32_t group) {
-  const uint64_t place = static_cast<uint64_t>(position);
-  return Philox4x32({static_cast<uint32_t>(group), static_cast<uint32_t>(place),
-                     static_cast<uint32_t>(place >> 32), 0},
-                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-}
+float NoiseOf(uint32_t word) { return GumbelFromWord(word, Log); }
 
-// -log(E) with E = -log(1 - v) exponentially distributed, v = (word + 1/2) / 2^32. Small v, which
-// make the large noise that wins, keep their full precision by the series of log.
-float GumbelFromWord(uint32_t word) {
-  constexpr float kScale = 0x1p-32f;
-  const float v = (static_cast<float>(word) + 0.5f) * kScale;
-  const float complement = (static_cast<float>(~word) + 0.5f) * kScale;
-  const float exponential = v < 0x1p-12f ? v + 0.5f * v * v : -Log(complement);
-  return -Log(exponential);
-}
-
-// Never below GumbelFromWord(word): -log(E) <= -log(v), and v >= 2^-(leading zeros + 1).
+// Never below NoiseOf(word): -log(E) <= -log(v), and v >= 2^-(leading zeros + 1).
 float GumbelBound(uint32_t word) {
   constexpr float kLog2 = 0.6931472f, kSlack = 0.001f;
   return static_cast<float>(std::countl_zero(word) + 1) * kLog2 + kSlack;
@@ -66,11 +50,11 @@ class GumbelArgMax {
 
   int32_t Find() {
     const int32_t size = static_cast<int32_t>(values_.size());
-    const int32_t whole = size - size % kGroup;
-    for (int32_t first = 0; first < whole; first += kGroup) {
+    const int32_t whole = size - size % kNoiseGroup;
+    for (int32_t first = 0; first < whole; first += kNoiseGroup) {
       const float* group = values_.data() + first;
       const float largest = std::max(std::max(group[0], group[1]), std::max(group[2], group[3]));
-      if (largest >= least_) TryGroup(first, first + kGroup);
+      if (largest >= least_) TryGroup(first, first + kNoiseGroup);
     }
     if (whole < size) TryGroup(whole, size);
     return best_;
@@ -86,11 +70,11 @@ class GumbelArgMax {
   }
 
   void TryGroup(int32_t first, int32_t end) {
-    const std::array<uint32_t, 4> words = RandomWords(seed_, position_, first / kGroup);
+    const std::array<uint32_t, 4> words = RandomWords(seed_, position_, first / kNoiseGroup);
     for (int32_t id = first; id < end; ++id) {
       const uint32_t word = words[id - first];
       if (values_[id] + GumbelBound(word) < score_ || !kept_.Contains(values_[id], id)) continue;
-      const float score = values_[id] + GumbelFromWord(word);
+      const float score = values_[id] + NoiseOf(word);
       if (score > score_ || (score == score_ && id < best_)) Take(id, score);
     }
   }
@@ -107,7 +91,7 @@ class GumbelArgMax {
 }  // namespace
 
 float GumbelNoise(uint64_t seed, int64_t position, int32_t token) {
-  return GumbelFromWord(RandomWords(seed, position, token / kGroup)[token % kGroup]);
+  return NoiseOf(RandomWords(seed, position, token / kNoiseGroup)[token % kNoiseGroup]);
 }
 
 int32_t SampleToken(std::span<const float> logits, const SamplingParameters& parameters,

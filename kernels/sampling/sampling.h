@@ -44,6 +44,17 @@ int32_t SampleToken(std::span<const float> logits, const SamplingParameters& par
 // Gumbel noise of one token id, fp32, finite.
 float GumbelNoise(uint64_t seed, int64_t position, int32_t token);
 
+// The next tokens of some rows, on any device (kernels/device/device.h).
+struct SampleArgs {
+  const float* logits = nullptr;  // [rows][vocabulary]
+  int64_t rows = 0;
+  int64_t vocabulary = 0;
+  // The host's, [rows] each: what SampleToken takes for a row, and what it gives.
+  const SamplingParameters* parameters = nullptr;
+  const int64_t* positions = nullptr;
+  int32_t* tokens = nullptr;
+};
+
 struct TokenLogprob {
   int32_t token = 0;
   float logprob = 0;
