@@ -169,15 +169,15 @@ struct RouteKernel {
   }
 };
 
+// `pool`: the host's threads.
 template <typename Launch>
-absl::Status Route(const RouterArgs& args, Launch& launch) {
+absl::Status Route(const RouterArgs& args, Launch& launch, ThreadPool& pool) {
   if (absl::Status status = CheckRouterArgs(args); !status.ok()) return status;
   if (args.rows == 0) return absl::OkStatus();
   // Noise is for training and evaluation alone: the host takes what has it.
   if (args.noise != nullptr || args.gumbel != nullptr) {
     if (absl::Status status = launch.Finish(); !status.ok()) return status;
-    ThreadPool caller(1);
-    return kernels::Route(args, caller);
+    return kernels::Route(args, pool);
   }
   const int64_t choices = args.rows * args.k;
   int32_t* const ids = launch.template Scratch<int32_t>(choices);
