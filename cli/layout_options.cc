@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/device_name.h"
 
 namespace switchyard::cli {
 
@@ -28,6 +29,12 @@ CLI::Validator RangeOf(const std::string& flag) {
       {"--expert-hosts", CLI::Range(1, 256)},
       {"--replicas", CLI::Range(1, 16)},
       {"--dtype", CLI::IsMember({"auto", "fp32", "bf16"})},
+      {"--device", CLI::Validator(
+                       [](const std::string& name) {
+                         const auto device = kernels::ParseDeviceName(name);
+                         return device.ok() ? "" : std::string(device.status().message());
+                       },
+                       "cpu, cuda or cuda:N")},
       {"--threads", CLI::Range(0, 1024)},
       {"--stages", CLI::Range(1, 64)},
       {"--prefill-chunk", CLI::Range(1, 1 << 20)},
@@ -48,6 +55,7 @@ void AddLayoutFlags(CLI::App& app, LayoutOptions& options) {
   AddFlag(app, "--transport", options.transport,
           "Data path; ucx picks shared memory, TCP or RDMA by itself, loopback is in-process")
       ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "loopback"}));
+  add("--device", options.device, "What router workers and expert hosts compute on: cpu, cuda:N");
   app.add_flag("--in-process", options.in_process, "Run every role in this process")
       ->envname(EnvironmentName("--in-process"));
   add("--threads", options.threads, "Compute threads of each role; 0: one per core");
@@ -85,6 +93,7 @@ std::string DescribeNonDefault(const LayoutOptions& options) {
   add("--replicas", options.replicas, defaults.replicas);
   add("--dtype", options.dtype, defaults.dtype);
   add("--transport", options.transport, defaults.transport);
+  add("--device", options.device, defaults.device);
   add("--threads", options.threads, defaults.threads);
   add("--stages", options.stages, defaults.stages);
   add("--prefill-chunk", options.prefill_chunk, defaults.prefill_chunk);

@@ -17,6 +17,7 @@ struct LayoutOptions {
   int replicas = 1;                // of every expert
   std::string dtype = "auto";      // auto, fp32, bf16
   std::string transport = "ucx";   // ucx, ucx-shm, ucx-tcp, loopback
+  std::string device = "cpu";      // of router workers and expert hosts: cpu, cuda:N
   bool in_process = false;         // all roles in this process
   int threads = 0;                 // compute threads of each role; 0: as many as there are cores
   int stages = 1;                  // parts that the layers are cut into inside a router worker

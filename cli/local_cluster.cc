@@ -33,10 +33,13 @@ class RolePlan {
     return role;
   }
   RoleOptions ExpertHost(int index) const {
-    return Base("expert-host", absl::StrCat("expert-host-", index));
+    RoleOptions role = Base("expert-host", absl::StrCat("expert-host-", index));
+    role.device = layout_.device;
+    return role;
   }
   RoleOptions Router(int index) const {
     RoleOptions role = Base("router", absl::StrCat("router-", index));
+    role.device = layout_.device;
     role.stages = layout_.stages;
     role.prefill_chunk = layout_.prefill_chunk;
     role.kv_tokens = layout_.kv_tokens;
@@ -89,6 +92,8 @@ std::vector<std::string> CommandLine(const RoleOptions& role) {
                                    absl::StrCat(role.grpc_port),
                                    "--transport",
                                    role.transport,
+                                   "--device",
+                                   role.device,
                                    "--threads",
                                    absl::StrCat(role.threads),
                                    "--replicas",

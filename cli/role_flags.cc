@@ -16,6 +16,8 @@ void AddRoleFlags(CLI::App& app, RoleOptions& options) {
   AddFlag(app, "--advertise", options.advertise, "Host name that other roles call");
   AddFlag(app, "--transport", options.transport, "Data path")
       ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp"}));
+  AddFlag(app, "--device", options.device, "Router worker, expert host: what it computes on")
+      ->check(RangeOf("--device"));
   AddFlag(app, "--threads", options.threads, "Compute threads; 0: one per core")
       ->check(RangeOf("--threads"));
   app.add_flag("--json-logs", options.json_logs, "Log lines as JSON objects");

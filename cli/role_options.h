@@ -15,6 +15,7 @@ struct RoleOptions {
   uint16_t port = 0;      // 0 takes a free one
   std::string advertise;  // host name that others call; --host if empty
   std::string transport = "ucx";
+  std::string device = "cpu";  // of router workers and expert hosts
   int threads = 0;
   bool json_logs = false;
   int ready_fd = -1;  // gets "PORT\n" when the role is ready

@@ -35,8 +35,9 @@ struct RoleDevice {
   std::unique_ptr<kernels::Device> device;
 };
 
-absl::StatusOr<RoleDevice> MakeRoleDevice(const RoleEnvironment& environment) {
-  ASSIGN_OR_RETURN(auto device, kernels::MakeDevice("cpu", *environment.pool));
+absl::StatusOr<RoleDevice> MakeRoleDevice(const RoleOptions& options,
+                                          const RoleEnvironment& environment) {
+  ASSIGN_OR_RETURN(auto device, kernels::MakeDevice(options.device, *environment.pool));
   return RoleDevice{environment.pool, std::move(device)};
 }
 
@@ -125,7 +126,7 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartExpertHost(const RoleOptions& 
   role.listen_address = ListenAddress(options);
   role.advertised_host = options.advertise;
   ASSIGN_OR_RETURN(role.transport, ChooseTransport(options, environment.network));
-  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(environment));
+  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(options, environment));
   role.device = device.device.get();
   ASSIGN_OR_RETURN(auto started, expert::ExpertHost::Start(std::move(role)));
   return std::make_unique<ExpertHostRole>(std::move(started), std::move(device));
@@ -144,7 +145,7 @@ absl::StatusOr<std::unique_ptr<RunningRole>> StartRouter(const RoleOptions& opti
   role.kv_tokens = options.kv_tokens;
   role.draft_tokens = options.num_speculative_tokens;
   ASSIGN_OR_RETURN(role.transport, ChooseTransport(options, environment.network));
-  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(environment));
+  ASSIGN_OR_RETURN(RoleDevice device, MakeRoleDevice(options, environment));
   role.device = device.device.get();
   ASSIGN_OR_RETURN(auto started, router::RouterServer::Start(std::move(role)));
   return std::make_unique<RouterRole>(std::move(started), std::move(device));

@@ -4,7 +4,11 @@
 // CUDA code of a process is in that one file, which is loaded when a GPU is asked for (loader.h),
 // so the same program starts on a host that has no GPU and no driver.
 
+#include <memory>
+
 #include "absl/status/statusor.h"
+#include "kernels/base/memory.h"
+#include "kernels/device/device.h"
 
 namespace switchyard::kernels {
 
@@ -15,6 +19,10 @@ struct CudaApi {
 
   // At least 1; an error says why there is none.
   absl::StatusOr<int> (*device_count)();
+
+  // cuda_device.h.
+  absl::StatusOr<std::unique_ptr<Device>> (*make_device)(int ordinal, ThreadPool& pool);
+  MemorySource (*unified_memory)();
 };
 
 // The one symbol that the shared object exports: extern "C" const CudaApi* SwitchyardCuda().

@@ -48,10 +48,10 @@ class CudaLaunch {
     static_assert(std::is_trivially_copyable_v<Kernel>);
     if (blocks == 0 || !Ready()) return;
     RunKernel<<<static_cast<unsigned>(blocks), Kernel::kThreads, 0, stream_.get()>>>(kernel);
-    status_ = CheckLaunch(__PRETTY_FUNCTION__);
+    status_.Update(CheckLaunch(__PRETTY_FUNCTION__));
   }
 
-  // A copy of an array of the host that kernels can read until Release.
+  // A copy of an array of the host that kernels can read until Finish.
   template <typename T>
   const T* Stage(std::span<const T> values) {
     if (values.empty() || !Ready()) return nullptr;
@@ -61,13 +61,13 @@ class CudaLaunch {
     T* const copy = Scratch<T>(static_cast<int64_t>(values.size()));
     if (page_locked == nullptr || copy == nullptr) return nullptr;
     std::memcpy(page_locked, values.data(), values.size_bytes());
-    status_ = FromCuda(cudaMemcpyAsync(copy, page_locked, values.size_bytes(),
+    status_.Update(FromCuda(cudaMemcpyAsync(copy, page_locked, values.size_bytes(),
                                        cudaMemcpyHostToDevice, stream_.get()),
-                       "cudaMemcpyAsync to the device");
+                       "cudaMemcpyAsync to the device"));
     return copy;
   }
 
-  // Uninitialised memory for kernels, until Release.
+  // Uninitialised memory for kernels, until Finish.
   template <typename T>
   T* Scratch(int64_t count) {
     return Ready() ? static_cast<T*>(Take(device_, static_cast<size_t>(count) * sizeof(T)))
@@ -80,23 +80,19 @@ class CudaLaunch {
     if (to.empty() || !Ready()) return;
     void* const page_locked = Take(pinned_, to.size_bytes());
     if (page_locked == nullptr) return;
-    status_ = FromCuda(
+    status_.Update(FromCuda(
         cudaMemcpyAsync(page_locked, from, to.size_bytes(), cudaMemcpyDeviceToHost, stream_.get()),
-        "cudaMemcpyAsync to the host");
+        "cudaMemcpyAsync to the host"));
     if (!status_.ok()) return;
-    status_ = stream_.Synchronize();
+    status_.Update(stream_.Synchronize());
     if (status_.ok()) std::memcpy(to.data(), page_locked, to.size_bytes());
-    if (status_.ok()) status_ = pinned_.Reset();
-  }
-
-  // The operation is put on the stream: the next one, which runs after it, may use its scratch.
-  void Release() {
-    if (status_.ok()) status_ = device_.Reset();
+    if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
   // Waits for everything launched.
   absl::Status Finish() {
     if (Ready()) Wait();
+    if (status_.ok()) status_.Update(device_.Reset());
     return std::exchange(status_, absl::OkStatus());
   }
 
@@ -108,20 +104,20 @@ class CudaLaunch {
 
   // A thread's current device is its own.
   bool Ready() {
-    if (status_.ok()) status_ = FromCuda(cudaSetDevice(ordinal_), "cudaSetDevice");
+    if (status_.ok()) status_.Update(FromCuda(cudaSetDevice(ordinal_), "cudaSetDevice"));
     return status_.ok();
   }
 
   void Wait() {
-    status_ = stream_.Synchronize();
-    if (status_.ok()) status_ = pinned_.Reset();
+    status_.Update(stream_.Synchronize());
+    if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
   template <MemoryKind kind>
   void* Take(Arena<kind>& arena, size_t bytes) {
     absl::StatusOr<void*> piece = arena.Take(bytes);
     if (piece.ok()) return *piece;
-    status_ = piece.status();
+    status_.Update(piece.status());
     return nullptr;
   }
 

@@ -1,6 +1,7 @@
 // The one symbol that libswitchyard_cuda.so exports, see api.h.
 
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/interface_digest.h"
 
@@ -8,6 +9,8 @@ extern "C" const switchyard::kernels::CudaApi* SwitchyardCuda() {
   static constexpr switchyard::kernels::CudaApi kApi = {
       .interface_digest = kInterfaceDigest,
       .device_count = switchyard::kernels::DeviceCount,
+      .make_device = switchyard::kernels::MakeCudaDevice,
+      .unified_memory = switchyard::kernels::UnifiedMemorySource,
   };
   return &kApi;
 }

@@ -1,16 +1,20 @@
 #include "kernels/device/make_device.h"
 
-#include <string>
-
-#include "absl/strings/str_cat.h"
+#include "kernels/base/device_name.h"
+#include "kernels/base/memory.h"
+#include "kernels/cuda/loader.h"
 #include "kernels/device/cpu_device.h"
 
 namespace switchyard::kernels {
 
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(std::string_view name, ThreadPool& pool) {
-  if (name == "cpu") return std::make_unique<CpuDevice>(pool);
-  return absl::InvalidArgumentError(
-      absl::StrCat("device ", std::string(name), " is unknown: there is cpu"));
+  const absl::StatusOr<DeviceName> parsed = ParseDeviceName(name);
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->kind == DeviceKind::kCpu) return std::make_unique<CpuDevice>(pool);
+  const absl::StatusOr<const CudaApi*> cuda = LoadCudaLibrary();
+  if (!cuda.ok()) return cuda.status();
+  SetMemorySource((*cuda)->unified_memory());
+  return (*cuda)->make_device(parsed->ordinal, pool);
 }
 
 }  // namespace switchyard::kernels

@@ -3,6 +3,7 @@
 // A device whose operations are the kernels of <operation>_simt.h, started by a launcher
 // (kernels/simt/host_launch.h says what one offers): of the CPU for tests, of CUDA for GPUs.
 
+#include <string>
 #include <utility>
 
 #include "kernels/attention/attention_simt.h"
@@ -17,14 +18,16 @@
 #include "kernels/positions/positions_simt.h"
 #include "kernels/rmsnorm/rmsnorm_simt.h"
 #include "kernels/rope/rope_simt.h"
+#include "kernels/router/router_simt.h"
+#include "kernels/sampling/sampling_simt.h"
 
 namespace switchyard::kernels {
 
 template <typename Launch>
 class SimtDevice final : public Device {
  public:
-  SimtDevice(std::string_view name, Launch launch, ThreadPool& pool)
-      : Device(pool), name_(name), launch_(std::move(launch)) {}
+  SimtDevice(std::string name, Launch launch, ThreadPool& pool)
+      : Device(pool), name_(std::move(name)), launch_(std::move(launch)) {}
 
   std::string_view name() const override { return name_; }
   void Embedding(const EmbeddingArgs& args) override { simt::Embedding(args, launch_); }
@@ -33,8 +36,8 @@ class SimtDevice final : public Device {
   void LayerNorm(const LayerNormArgs& args) override { simt::LayerNorm(args, launch_); }
   void Rope(const RopeArgs& args) override { simt::Rope(args, launch_); }
   void Matmul(const MatmulArgs& args) override { simt::Matmul(args, launch_); }
-  void StoreKv(const StoreKvArgs&) override { std::abort(); }
-  void Attention(const AttentionArgs&) override { std::abort(); }
+  void StoreKv(const StoreKvArgs& args) override { simt::StoreKv(args, launch_); }
+  void Attention(const AttentionArgs& args) override { simt::Attention(args, launch_); }
   void Clamp(const FloatRows& rows, float limit) override { simt::Clamp(rows, limit, launch_); }
   void Add(const FloatRows& rows, const float* y) override { simt::Add(rows, y, launch_); }
   void AddBias(const FloatRows& rows, const float* bias) override {
@@ -50,12 +53,13 @@ class SimtDevice final : public Device {
   void ExpertFfn(const ExpertBatch& batch, ExpertWorkspace& workspace) override {
     simt::ExpertFfn(batch, workspace, launch_);
   }
-  absl::Status Route(const RouterArgs&) override { std::abort(); }
+  absl::Status Route(const RouterArgs& args) override { return simt::Route(args, launch_, pool_); }
+  absl::Status Sample(const SampleArgs& args) override { return simt::Sample(args, launch_); }
   void CombineTokens(const CombineTokensArgs& args) override { simt::CombineTokens(args, launch_); }
   absl::Status Finish() override { return launch_.Finish(); }
 
  private:
-  const std::string_view name_;
+  const std::string name_;
   Launch launch_;
 };
 

@@ -15,9 +15,7 @@ std::vector<float> Multiply(const PackedMatrix& w, const void* x) {
 }
 
 // An absent bias is not added as 0, which would make -0 +0.
-float WithBias(float x, const Floats& bias, size_t i) {
-  return bias.empty() ? x : x + bias[i];
-}
+float WithBias(float x, const Floats& bias, size_t i) { return bias.empty() ? x : x + bias[i]; }
 
 float Apply(Activation activation, float x) {
   switch (activation) {
