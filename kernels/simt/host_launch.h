@@ -1,7 +1,9 @@
 #pragma once
 
 // The launcher for the CPU: runs a kernel's blocks (simt.h) on a thread pool, the threads of a
-// block one after the other. It has no speed; it is what tests use in place of a GPU.
+// block one after the other. It has no speed; it is what tests use in place of a GPU. Half of the
+// phases run from the last thread to the first: a kernel that reads what another thread of the
+// phase writes gives wrong results.
 
 #include <cstdint>
 #include <deque>
@@ -25,8 +27,9 @@ class HostLaunch {
       typename Kernel::Shared shared;
       const int64_t phases = kernel.Phases(block);
       for (int64_t phase = 0; phase < phases; ++phase) {
-        for (int thread = 0; thread < Kernel::kThreads; ++thread) {
-          kernel.Run(phase, block, thread, shared);
+        const bool backwards = (block + phase) % 2 == 0;
+        for (int i = 0; i < Kernel::kThreads; ++i) {
+          kernel.Run(phase, block, backwards ? Kernel::kThreads - 1 - i : i, shared);
         }
       }
     });
