@@ -62,8 +62,8 @@ class CudaLaunch {
     if (page_locked == nullptr || copy == nullptr) return nullptr;
     std::memcpy(page_locked, values.data(), values.size_bytes());
     status_.Update(FromCuda(cudaMemcpyAsync(copy, page_locked, values.size_bytes(),
-                                       cudaMemcpyHostToDevice, stream_.get()),
-                       "cudaMemcpyAsync to the device"));
+                                            cudaMemcpyHostToDevice, stream_.get()),
+                            "cudaMemcpyAsync to the device"));
     return copy;
   }
 

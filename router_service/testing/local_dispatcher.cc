@@ -47,7 +47,8 @@ void LocalDispatcher::Begin(const DispatchRequest& request) {
     const int64_t end = static_cast<int64_t>(rows_.size());
     if (end > begin) groups_.push_back({.weights = &experts[expert], .begin = begin, .end = end});
   }
-  device_.ExpertFfn({.rows = rows_, .groups = groups_, .output_type = wire_, .rows_on_host = true}, workspace_);
+  device_.ExpertFfn({.rows = rows_, .groups = groups_, .output_type = wire_, .rows_on_host = true},
+                    workspace_);
 }
 
 bool LocalDispatcher::Finished(uint32_t, absl::Status* status) {
