@@ -5,8 +5,8 @@ rounds its normed input, the weights of q, k and v, what is cached, what attenti
 the output; then the FFN's normed input, gate and up weights, the product of both, the down weights, an
 expert's row, and each sum of rows, of which there are log2(top_k) one upon the other. Embedding, final norm
 and head add three. Behind an encoder its layers count too, its embedding and final norm, and in each layer of
-the decoder the five of cross attention. If every rounding moved a logit by as much as itself, and all in one direction, the error
-would be their number times 2^-9 of the largest logit: that is the bound.
+the decoder the five of cross attention. If every rounding moved a logit by as much as itself, and all in one
+direction, the error would be their number times 2^-9 of the largest logit: that is the bound.
 
 It holds while a token's experts are those of class fp32. Close decisions fall differently in class bf16
 (an exact rounding of a score is enough), so rows are compared up to the first such token of a sequence, and
