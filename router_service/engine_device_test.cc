@@ -1,5 +1,5 @@
-// A worker on the kernels of GPUs, which run on the CPU here, computes what a worker on the CPU
-// computes: the same bits, for every family, with the experts on the same device.
+// A worker on a GPU computes what a worker on the CPU computes: the same bits, for every family,
+// with the experts on the same device. Without a GPU its kernels run on the CPU.
 
 #include <memory>
 #include <string>
@@ -53,20 +53,33 @@ Computed Compute(const model::Checkpoint& checkpoint, const std::string& folder,
   return computed;
 }
 
-class EngineDeviceTest : public ::testing::TestWithParam<std::tuple<std::string, NumericsClass>> {};
+class EngineDeviceTest : public ::testing::TestWithParam<std::tuple<std::string, NumericsClass>> {
+ protected:
+  static void ExpectEqualsTheProcessor(const std::string& folder, const MakeDevice& make_device) {
+    const NumericsClass numerics = std::get<1>(GetParam());
+    const auto checkpoint = model::Checkpoint::Open(folder);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const Computed expected = Compute(*checkpoint, folder, numerics, MakeCpuDevice);
+    const Computed actual = Compute(*checkpoint, folder, numerics, make_device);
+    EXPECT_EQ(actual.evaluated->logits, expected.evaluated->logits);
+    EXPECT_EQ(actual.evaluated->routing, expected.evaluated->routing);
+    ExpectSame(*actual.greedy, *expected.greedy);
+    ExpectSame(*actual.sampled, *expected.sampled);
+  }
+};
 
-TEST_P(EngineDeviceTest, EqualsTheProcessor) {
-  const auto& [name, numerics] = GetParam();
-  SWITCHYARD_FIXTURE_OR_SKIP(folder, name);
-  const auto checkpoint = model::Checkpoint::Open(folder);
-  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  const Computed expected = Compute(*checkpoint, folder, numerics, MakeCpuDevice);
-  const Computed actual =
-      Compute(*checkpoint, folder, numerics, kernels::testing::MakeEmulatedDevice);
-  EXPECT_EQ(actual.evaluated->logits, expected.evaluated->logits);
-  EXPECT_EQ(actual.evaluated->routing, expected.evaluated->routing);
-  ExpectSame(*actual.greedy, *expected.greedy);
-  ExpectSame(*actual.sampled, *expected.sampled);
+TEST_P(EngineDeviceTest, KernelsOfGpusEqualTheProcessor) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, std::get<0>(GetParam()));
+  ExpectEqualsTheProcessor(folder, kernels::testing::MakeEmulatedDevice);
+}
+
+TEST_P(EngineDeviceTest, GpuEqualsTheProcessor) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, std::get<0>(GetParam()));
+  kernels::ThreadPool pool(1);
+  const auto gpu = kernels::testing::MakeGpu(pool);
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+  ExpectEqualsTheProcessor(
+      folder, [](kernels::ThreadPool& threads) { return *kernels::testing::MakeGpu(threads); });
 }
 
 INSTANTIATE_TEST_SUITE_P(
