@@ -33,7 +33,7 @@ Floats SinusoidalPositions(int64_t count, int64_t width) {
   Floats table(count * width);
   for (int64_t i = 0; i < width; ++i) {
     const double wavelength =
-        std::pow(10000.0, static_cast<double>(i / 2 * 2) / static_cast<double>(width));
+        std::pow(10000.0, static_cast<double>(i - i % 2) / static_cast<double>(width));
     for (int64_t t = 0; t < count; ++t) {
       const double angle = static_cast<double>(t) / wavelength;
       table[t * width + i] = static_cast<float>(i % 2 == 0 ? std::sin(angle) : std::cos(angle));
