@@ -5,7 +5,7 @@ set -eu
 library="$1"
 
 # gold lets an inline function of the standard library through, which is the same everywhere.
-exported=$(nm --dynamic --defined-only "$library" | cut -d ' ' -f 3 | grep -v '^_ZNK\?St')
+exported=$(nm --dynamic --defined-only --extern-only "$library" | cut -d ' ' -f 3 | grep -v '^_ZNK\?St')
 if [ "$exported" != SwitchyardCuda ]; then
   printf 'exported by %s:\n%s\nexpected: SwitchyardCuda\n' "$library" "$exported"
   exit 1
