@@ -141,7 +141,7 @@ absl::StatusOr<GatewayServer> GatewayServer::Start(GatewayOptions options) {
       HttpServer::Start(
           http, {.check_head = [routes](const auto& request) { return routes->CheckHead(request); },
                  .handle =
-                     [routes](HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+                     [routes](const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
                        routes->Handle(request, std::move(exchange));
                      },
                  .refuse = [routes](int status) { return routes->Refuse(status); }}));

@@ -119,18 +119,19 @@ class InferenceService : public api::Inference::CallbackService {
   using MakeBody = std::function<Json()>;
 
   template <typename Response>
-  grpc::ServerUnaryReactor* Answer(Context* context, std::string method, std::string path,
-                                   const MakeBody& body, Response* response) {
+  grpc::ServerUnaryReactor* Answer(Context* context, const std::string& method,
+                                   const std::string& path, const MakeBody& body,
+                                   Response* response) {
     auto answer = UnaryAnswer<Response>::Make(context, response);
-    Serve(context, std::move(method), std::move(path), body, answer);
+    Serve(context, method, path, body, answer);
     return answer.get();  // lives until gRPC is done with it
   }
 
   template <typename Response>
-  grpc::ServerWriteReactor<Response>* Stream(Context* context, std::string path,
+  grpc::ServerWriteReactor<Response>* Stream(Context* context, const std::string& path,
                                              const MakeBody& body) {
     auto answer = StreamAnswer<Response>::Make(context);
-    Serve(context, "POST", std::move(path), body, answer);
+    Serve(context, "POST", path, body, answer);
     return answer.get();
   }
 

@@ -49,7 +49,7 @@ TextJob::TextJob(TextJobOptions options, WorkerPool& pool, Metrics& metrics,
 }
 
 void TextJob::Start(TextJobOptions options, WorkerPool& pool, Metrics& metrics,
-                    std::shared_ptr<HttpExchange> exchange) {
+                    const std::shared_ptr<HttpExchange>& exchange) {
   std::shared_ptr<TextJob> job(new TextJob(std::move(options), pool, metrics, exchange));
   exchange->OnDisconnect([weak = job->weak_from_this()] {
     if (const auto job = weak.lock()) job->OnGone();

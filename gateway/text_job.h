@@ -43,7 +43,7 @@ class TextJob : public std::enable_shared_from_this<TextJob> {
  public:
   // Answers `exchange`, now or later. Pool and metrics must outlive options.alive.
   static void Start(TextJobOptions options, WorkerPool& pool, Metrics& metrics,
-                    std::shared_ptr<HttpExchange> exchange);
+                    const std::shared_ptr<HttpExchange>& exchange);
 
  private:
   struct Choice {

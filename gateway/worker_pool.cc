@@ -27,7 +27,8 @@ struct Identity {
   std::string address;
   uint64_t incarnation = 0;
 
-  auto operator<=>(const Identity&) const = default;
+  // clang-tidy 14 takes the comparison of the result with 0 for one with a pointer.
+  auto operator<=>(const Identity&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "router_service/attention_block.h"
 
+#include "services/runtime/device_work.h"
+
 namespace switchyard::router {
 namespace {
 
@@ -139,8 +141,8 @@ void AttentionBlock::ProjectLatent(MicroBatch& batch, const Layer& layer) {
   float* const q = batch.qkv();
   float* const latent = q + layer.spec.heads * layer.spec.head_dim;
   if (mla.q_lora_rank > 0) {
-    low_rank_.Reserve(rows * mla.q_lora_rank * sizeof(float));
-    wire_low_rank_.Reserve(rows * mla.q_lora_rank * kernels::SizeOf(wire_));
+    Reserve(low_rank_, rows * mla.q_lora_rank * sizeof(float));
+    Reserve(wire_low_rank_, rows * mla.q_lora_rank * kernels::SizeOf(wire_));
     Project(batch, {weights.query_down, weights.query_down_bias}, low_rank_.As<float>(),
             mla.q_lora_rank);
     device_.RmsNorm({.x = low_rank_.As<float>(),
@@ -176,7 +178,7 @@ const float* AttentionBlock::AbsorbQueries(MicroBatch& batch, const Layer& layer
   const int64_t stride = QkvWidth(spec);
   const int64_t width = mla.cache_width();
   const void* const wire = AsWire(batch.qkv(), rows * stride);
-  queries_.Reserve(rows * spec.heads * width * sizeof(float));
+  Reserve(queries_, rows * spec.heads * width * sizeof(float));
   float* const queries = queries_.As<float>();
   for (int64_t head = 0; head < spec.heads; ++head) {
     Multiply(At(wire, head * spec.head_dim, wire_), stride, rows, layer.weights.mla.key_up[head],
@@ -198,7 +200,7 @@ const void* AttentionBlock::ExpandValues(MicroBatch& batch, const Layer& layer) 
   const model::AttentionSpec& spec = layer.spec;
   const int64_t rank = spec.mla.kv_lora_rank;
   const int64_t width = spec.heads * spec.value_dim;
-  values_.Reserve(batch.rows() * width * sizeof(float));
+  Reserve(values_, batch.rows() * width * sizeof(float));
   for (int64_t head = 0; head < spec.heads; ++head) {
     Multiply(At(batch.attended(), head * rank, wire_), spec.heads * rank, batch.rows(),
              layer.weights.mla.value_up[head], values_.As<float>() + head * spec.value_dim, width);
@@ -238,9 +240,16 @@ void AttentionBlock::Rotate(const MicroBatch& batch, float* x, int64_t stride, i
 // The elements as a matmul reads them: rounded, or where they are. Valid until the next call.
 const void* AttentionBlock::AsWire(const float* x, int64_t elements) {
   if (wire_ == kernels::DType::kFloat32) return x;
-  wire_copy_.Reserve(elements * kernels::SizeOf(wire_));
+  Reserve(wire_copy_, elements * kernels::SizeOf(wire_));
   device_.ToWire(x, elements, wire_, wire_copy_.data());
   return wire_copy_.data();
+}
+
+// The device may still use the old memory.
+void AttentionBlock::Reserve(kernels::Buffer& buffer, size_t bytes) {
+  if (bytes <= buffer.size()) return;
+  FinishOn(device_);
+  buffer.Reserve(bytes);
 }
 
 void AttentionBlock::Multiply(const void* x, int64_t x_stride, int64_t rows,

@@ -68,6 +68,7 @@ class AttentionBlock {
   void Attend(MicroBatch& batch, const Layer& layer, const Queries& queries);
   void Rotate(const MicroBatch& batch, float* x, int64_t stride, int64_t heads, int64_t head_dim);
   const void* AsWire(const float* x, int64_t elements);
+  void Reserve(kernels::Buffer& buffer, size_t bytes);
   void Multiply(const void* x, int64_t x_stride, int64_t rows, const kernels::PackedMatrix& w,
                 float* y, int64_t y_stride);
 

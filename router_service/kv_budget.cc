@@ -1,7 +1,5 @@
 #include "router_service/kv_budget.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <iterator>
 
@@ -26,7 +24,5 @@ int64_t DefaultKvPages(const model::ModelSpec& spec, bool mtp, kernels::Numerics
       memory_bytes / kMemoryShare / model::KvPageBytes(spec, 0, layers, numerics);
   return std::max<int64_t>(1, std::min(wanted, affordable));
 }
-
-int64_t MemoryBytes() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
 
 }  // namespace switchyard::router

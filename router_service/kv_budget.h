@@ -1,7 +1,7 @@
 #pragma once
 
 // How many pages the KV cache gets when nobody says: what a number of full-length sequences need,
-// but no more than a share of the machine's memory.
+// but no more than a share of the device's memory.
 
 #include <cstdint>
 
@@ -10,12 +10,9 @@
 
 namespace switchyard::router {
 
-// `memory_bytes`: of the machine; `mtp`: the block for multi-token prediction has a cache, too. At
+// `memory_bytes`: of the device; `mtp`: the block for multi-token prediction has a cache, too. At
 // least one page.
 int64_t DefaultKvPages(const model::ModelSpec& spec, bool mtp, kernels::NumericsClass numerics,
                        int64_t memory_bytes);
-
-// Of this machine.
-int64_t MemoryBytes();
 
 }  // namespace switchyard::router

@@ -231,10 +231,10 @@ absl::Status RouterServer::Impl::StartEngine() {
   engine_options.numerics = static_cast<kernels::NumericsClass>(identity.numerics());
   engine_options.stages = options.stages;
   engine_options.draft_tokens = options.draft_tokens;
-  engine_options.kv_pages =
-      options.kv_tokens > 0
-          ? PagesFor(options.kv_tokens)
-          : DefaultKvPages(spec, options.draft_tokens > 0, engine_options.numerics, MemoryBytes());
+  engine_options.kv_pages = options.kv_tokens > 0 ? PagesFor(options.kv_tokens)
+                                                  : DefaultKvPages(spec, options.draft_tokens > 0,
+                                                                   engine_options.numerics,
+                                                                   options.device->memory_bytes());
   engine_options.max_requests = options.max_requests;
   engine_options.scheduler.max_batch_rows = std::max(options.max_batch_rows, options.prefill_chunk);
   engine_options.scheduler.prefill_chunk = options.prefill_chunk;

@@ -1,6 +1,7 @@
 #include "kernels/base/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -38,5 +39,7 @@ void* AllocateMemory(size_t bytes) { return bytes == 0 ? nullptr : g_source.allo
 void ReleaseMemory(void* data) {
   if (data != nullptr) g_source.release(data);
 }
+
+int64_t HostMemoryBytes() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
 
 }  // namespace switchyard::kernels

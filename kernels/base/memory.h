@@ -17,12 +17,16 @@ struct MemorySource {
   void (*release)(void* data);
 };
 
-// Replaces the host's memory. Must come before the first Buffer and DeviceVector, and once.
+// Replaces the host's memory. Must come before the first Buffer and DeviceVector, and once: in the
+// program and, which has a copy of this code, in the shared object of CUDA.
 void SetMemorySource(const MemorySource& source);
 
 // nullptr for 0 bytes.
 void* AllocateMemory(size_t bytes);
 void ReleaseMemory(void* data);
+
+// Of this machine, however much of it is in use.
+int64_t HostMemoryBytes();
 
 template <typename T>
 struct DeviceAllocator {

@@ -10,7 +10,8 @@
 
 namespace switchyard::kernels {
 
-// GPU `ordinal`; an error says why it cannot be used. The pool must outlive it.
+// GPU `ordinal`; an error says why it cannot be used. The pool must outlive it. The first one makes
+// unified memory the source of what this shared object allocates.
 absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(int ordinal, ThreadPool& pool);
 
 // Unified memory: the same addresses on the host and every GPU, pages where they were last touched.

@@ -38,9 +38,14 @@ class CudaLaunch {
         !status.ok()) {
       return status;
     }
+    size_t free = 0, total = 0;
+    if (const absl::Status status = FromCuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+        !status.ok()) {
+      return status;
+    }
     auto stream = Stream::Create();
     if (!stream.ok()) return stream.status();
-    return CudaLaunch(ordinal, *std::move(stream));
+    return CudaLaunch(ordinal, static_cast<int64_t>(total), *std::move(stream));
   }
 
   template <typename Kernel>
@@ -89,28 +94,37 @@ class CudaLaunch {
     if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
-  // Waits for everything launched.
-  absl::Status Finish() {
-    if (Ready()) Wait();
-    if (status_.ok()) status_.Update(device_.Reset());
-    return std::exchange(status_, absl::OkStatus());
+  // Waits for everything launched; what is staged stays where kernels read it.
+  void Wait() {
+    if (!Ready()) return;
+    status_.Update(stream_.Synchronize());
+    if (status_.ok()) status_.Update(pinned_.Reset());
   }
+
+  // Waits for everything launched and takes staged and scratch memory back. What went wrong since
+  // the last time.
+  absl::Status Finish() {
+    // After an error, too: kernels that were started before it still run.
+    const absl::Status first = std::exchange(status_, absl::OkStatus());
+    Wait();
+    if (status_.ok()) status_.Update(device_.Reset());
+    const absl::Status second = std::exchange(status_, absl::OkStatus());
+    return first.ok() ? second : first;
+  }
+
+  int64_t memory_bytes() const { return memory_bytes_; }
 
  private:
   // Bytes staged without waiting.
   static constexpr size_t kMostStaged = size_t{64} << 20;
 
-  CudaLaunch(int ordinal, Stream stream) : ordinal_(ordinal), stream_(std::move(stream)) {}
+  CudaLaunch(int ordinal, int64_t memory_bytes, Stream stream)
+      : ordinal_(ordinal), memory_bytes_(memory_bytes), stream_(std::move(stream)) {}
 
   // A thread's current device is its own.
   bool Ready() {
     if (status_.ok()) status_.Update(FromCuda(cudaSetDevice(ordinal_), "cudaSetDevice"));
     return status_.ok();
-  }
-
-  void Wait() {
-    status_.Update(stream_.Synchronize());
-    if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
   template <MemoryKind kind>
@@ -122,6 +136,7 @@ class CudaLaunch {
   }
 
   int ordinal_;
+  int64_t memory_bytes_;
   Stream stream_;
   Arena<MemoryKind::kPinned> pinned_;
   Arena<MemoryKind::kDevice> device_;

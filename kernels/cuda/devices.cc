@@ -40,6 +40,12 @@ absl::Status CheckDevice(int ordinal) {
         "cuda:", ordinal, " is an ", properties.name, " (sm_", properties.major, properties.minor,
         "); the kernels are compiled for sm_", kMajor, kMinor, "a (Hopper: H100, H200) only"));
   }
+  if (properties.concurrentManagedAccess == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cuda:", ordinal, ", an ", properties.name,
+        ", does not let the host touch unified memory while kernels run (concurrentManagedAccess), "
+        "as some virtual GPUs do not; use --device cpu"));
+  }
   return absl::OkStatus();
 }
 

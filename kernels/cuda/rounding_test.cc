@@ -10,6 +10,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/base/thread_pool.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/rounding_probe.h"
 #include "kernels/cuda/test_device.h"
@@ -77,6 +78,25 @@ TEST_F(RoundingTest, SubnormalsAreZero) {
   }
   EXPECT_EQ(rounded[1].quotient, 0.0f);
   EXPECT_EQ(rounded[1].root, 0.0f);
+}
+
+// Where x86 keeps a result that only rounding lifts to the smallest normal number.
+TEST_F(RoundingTest, ResultsAtTheEdgeOfSubnormalsEqualTheCpu) {
+  const float least = std::numeric_limits<float>::min();
+  const std::vector<float> a = {0x1.000002p-63f, -0x1.000002p-63f, 0x1.fffffep-127f * 2,
+                                least,           0x1.fffffep-1f,   0x1.000002p-64f};
+  const std::vector<float> b = {0x1.fffffcp-64f, 0x1.fffffcp-64f, 0x1.fffffep-1f,
+                                0x1.fffffep-1f,  0x1p126f,        0x1.fffffcp-63f};
+  const std::vector<float> c(a.size(), 0.0f);
+  const std::vector<Rounded> rounded = Probe(a, b, c);
+  SetComputeThreadFloatMode();
+  for (size_t i = 0; i < a.size(); ++i) {
+    SCOPED_TRACE(i);
+    const volatile float x = a[i], y = b[i];
+    EXPECT_EQ(rounded[i].multiply_add, x * y + 0.0f);
+    EXPECT_EQ(rounded[i].fma, std::fma(x, y, 0.0f));
+    EXPECT_EQ(rounded[i].quotient, x / y);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 // The processor's cores as a device: every operation has run when its call returns.
 
+#include "kernels/base/memory.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/device/device.h"
 
@@ -12,6 +13,7 @@ class CpuDevice final : public Device {
   using Device::Device;
 
   std::string_view name() const override { return "cpu"; }
+  int64_t memory_bytes() const override { return HostMemoryBytes(); }
   void Embedding(const EmbeddingArgs& args) override { kernels::Embedding(args); }
   void AddPositions(const AddPositionsArgs& args) override { kernels::AddPositions(args); }
   void RmsNorm(const RmsNormArgs& args) override { kernels::RmsNorm(args, pool_); }

@@ -43,6 +43,9 @@ class Device {
 
   virtual std::string_view name() const = 0;  // "cpu", "cuda:0"
 
+  // All of the memory that it computes in, the host's or a GPU's own, in use or not.
+  virtual int64_t memory_bytes() const = 0;
+
   virtual void Embedding(const EmbeddingArgs& args) = 0;
   virtual void AddPositions(const AddPositionsArgs& args) = 0;
   virtual void RmsNorm(const RmsNormArgs& args) = 0;

@@ -30,6 +30,7 @@ class SimtDevice final : public Device {
       : Device(pool), name_(std::move(name)), launch_(std::move(launch)) {}
 
   std::string_view name() const override { return name_; }
+  int64_t memory_bytes() const override { return launch_.memory_bytes(); }
   void Embedding(const EmbeddingArgs& args) override { simt::Embedding(args, launch_); }
   void AddPositions(const AddPositionsArgs& args) override { simt::AddPositions(args, launch_); }
   void RmsNorm(const RmsNormArgs& args) override { simt::RmsNorm(args, launch_); }

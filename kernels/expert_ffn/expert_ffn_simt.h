@@ -170,8 +170,12 @@ void RunExperts(const ExpertBatch& batch, const ExpertStaging& staging, ExpertWo
                 Launch& launch) {
   const PackedMatrix& gate = batch.groups[0].weights->gate;
   const DType wire_type = WireType(gate.numerics());
-  workspace.activations.Reserve(staging.rows.size() * static_cast<size_t>(gate.n()) *
-                                SizeOf(wire_type));
+  const size_t activation_bytes =
+      staging.rows.size() * static_cast<size_t>(gate.n()) * SizeOf(wire_type);
+  if (activation_bytes > workspace.activations.size()) {
+    launch.Wait();  // earlier launches may still use the old memory
+    workspace.activations.Reserve(activation_bytes);
+  }
   const ExpertRowsView rows{.experts = launch.Stage(std::span(staging.experts)),
                             .rows = launch.Stage(std::span(staging.rows)),
                             .count = std::ssize(staging.rows),

@@ -116,6 +116,7 @@ TEST(SamplingSimtTest, KeptSetsEqualSelectKept) {
     HostLaunch launch(pool);
     const SampleArgs args = rows.Args(tokens);
     const simt::SampledRows sampled = simt::KeepTokens(args, tokens.data(), launch);
+    launch.Wait();
     for (int64_t row = 0; row < rows.size(); ++row) {
       const SamplingParameters& p = rows.parameters[row];
       std::vector<float> values(rows.Logits(row).begin(), rows.Logits(row).end());

@@ -1,7 +1,8 @@
 #include "kernels/testing/devices.h"
 
-#include <iostream>
-#include <utility>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
 
 #include "kernels/device/make_device.h"
 #include "kernels/device/simt_device.h"
@@ -10,16 +11,30 @@
 namespace switchyard::kernels::testing {
 namespace {
 
-std::vector<Device*> MakeTestDevices() {
-  static auto* const pool = new ThreadPool(2);
-  std::vector<Device*> devices = {MakeEmulatedDevice(*pool).release()};
-  absl::StatusOr<std::unique_ptr<Device>> gpu = MakeGpu(*pool);
-  if (gpu.ok()) {
-    devices.push_back(gpu->release());
-  } else {
-    std::cout << "no test on a GPU: " << gpu.status().message() << std::endl;
-  }
-  return devices;
+struct Devices {
+  std::vector<Device*> all;
+  absl::Status gpu;  // why there is none
+};
+
+const Devices& MakeTestDevices() {
+  static const auto* const devices = [] {
+    auto* const pool = new ThreadPool(2);
+    auto* const made = new Devices{.all = {MakeEmulatedDevice(*pool).release()}};
+    absl::StatusOr<std::unique_ptr<Device>> gpu = MakeGpu(*pool);
+    made->gpu = gpu.status();
+    if (gpu.ok()) made->all.push_back(gpu->release());
+    return made;
+  }();
+  return *devices;
+}
+
+// Says in every program with tests on devices whether they ran on a GPU. Where one must be, as on a
+// machine that was taken for it, SWITCHYARD_REQUIRE_GPU turns the skip into a failure.
+TEST(Gpu, RunsTheTestsOfThisProgramToo) {
+  const absl::Status& status = MakeTestDevices().gpu;
+  if (status.ok()) return;
+  if (getenv("SWITCHYARD_REQUIRE_GPU") != nullptr) FAIL() << status.message();
+  GTEST_SKIP() << status.message();
 }
 
 // A GPU changes where memory comes from, so it must be found before a test allocates any.
@@ -35,9 +50,6 @@ absl::StatusOr<std::unique_ptr<Device>> MakeGpu(ThreadPool& pool) {
   return MakeDevice("cuda:0", pool);
 }
 
-const std::vector<Device*>& TestDevices() {
-  static auto* const devices = new std::vector<Device*>(MakeTestDevices());
-  return *devices;
-}
+const std::vector<Device*>& TestDevices() { return MakeTestDevices().all; }
 
 }  // namespace switchyard::kernels::testing

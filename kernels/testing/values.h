@@ -20,9 +20,12 @@ inline std::vector<float> RandomValues(int64_t count, uint32_t seed, float scale
   return values;
 }
 
-inline bool SameBits(uint16_t a, uint16_t b) { return a == b; }
+// A NaN's payload and sign are not part of any definition.
+inline bool SameBits(uint16_t a, uint16_t b) {
+  const auto is_nan = [](uint16_t bf16) { return (bf16 & 0x7fff) > 0x7f80; };
+  return a == b || (is_nan(a) && is_nan(b));
+}
 inline bool SameBits(float a, float b) {
-  // A NaN's payload and sign are not part of any definition.
   return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) ||
          (std::isnan(a) && std::isnan(b));
 }
