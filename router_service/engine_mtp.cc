@@ -24,6 +24,10 @@ constexpr Duration kGuessTimeout = std::chrono::seconds(1);
 // False when there is nothing more to guess.
 bool Engine::PlanMtpPass(uint32_t index) {
   Flight& flight = flights_[index];
+  if (flight.mtp_passes == 0) {
+    // What was guessed is decided, also when nothing is guessed now.
+    for (const Part& part : flight.parts) part.task->sequence.drafts.clear();
+  }
   if (flight.mtp_passes == options_.draft_tokens) return false;
   if (!WantsMtpResult(index)) {
     if (options_.clock->Now() < no_guesses_until_) return false;
@@ -45,8 +49,7 @@ bool Engine::PlanMtpPass(uint32_t index) {
 // The first pass: the rows that were computed and are not those of wrong drafts, as far as the
 // token behind them is known.
 void Engine::PlanMtpRows(Flight& flight, const Part& part) {
-  Sequence& sequence = part.task->sequence;
-  sequence.drafts.clear();
+  const Sequence& sequence = part.task->sequence;
   if (part.task->mtp_use() == MtpUse::kNone) return;
   const std::span<const int32_t> chosen = part.task->chosen();
   const int64_t known = std::ssize(sequence.tokens) + std::ssize(chosen);

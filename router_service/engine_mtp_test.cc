@@ -101,6 +101,25 @@ class EngineMtpTest : public ::testing::Test {
     EXPECT_TRUE(world.WaitStatus([](const EngineStatus& s) { return s.kv_pages_used == 0; }));
   }
 
+  // A token of whose repetition the block guesses that it goes on.
+  int32_t TokenGuessedBehindItself() {
+    const auto world = NewWorld({.draft_tokens = 1});
+    const int64_t vocabulary = checkpoint_->spec().vocabulary;
+    for (int32_t token = 0; token < vocabulary; ++token) {
+      auto result = std::make_shared<Evaluated>();
+      EXPECT_TRUE(world->engine().Evaluate({.tokens = Ids(20, token), .mtp = true}, result).ok());
+      EXPECT_TRUE(result->WaitEnd());
+      bool all = true;
+      for (auto row = result->mtp_logits.begin() + 8 * vocabulary; row < result->mtp_logits.end();
+           row += vocabulary) {
+        all &= std::max_element(row, row + vocabulary) - row == token;
+      }
+      if (all) return token;
+    }
+    ADD_FAILURE() << "no token";
+    return 0;
+  }
+
   const Answers& plain() {
     if (plain_.empty()) plain_ = Plain(Requests());
     return plain_;
@@ -173,6 +192,30 @@ TEST_F(EngineMtpTest, AnswersAreTheSameWithoutTheBlocksExperts) {
     ExpectAllSame(RunAll(*world, Requests()), plain());
   }
   EXPECT_EQ(world->engine().Status().draft_tokens, 0u);
+}
+
+// Guesses that are there when the block's experts are lost are computed once, and not again behind
+// later tokens: where every token is the same, each of them would be accepted, also beyond the end.
+TEST_F(EngineMtpTest, LengthsAreKeptWhenTheBlocksExpertsAreLostAfterGuesses) {
+  const int32_t token = TokenGuessedBehindItself();
+  std::vector<GenerateParameters> requests;
+  for (const int64_t max_tokens : {12, 13, 14}) {
+    requests.push_back(
+        {.prompt = Ids(8, token), .max_tokens = max_tokens, .ignore_end_tokens = true});
+    requests.back().sampling.temperature = 0;
+    requests.back().logit_edits.bias = {{token, 1000.0f}};
+  }
+  const Answers expected = Plain(requests);
+  for (const auto& answer : expected) EXPECT_EQ(answer->tokens[1], token);
+  for (const int64_t drafts : {1, 2}) {
+    for (int spared = 1; spared < 12; ++spared) {
+      SCOPED_TRACE(::testing::Message() << drafts << " drafts, " << spared << " spared");
+      const auto world = NewWorld({.draft_tokens = drafts, .scheduler = {.split_rows = 1}});
+      world->dispatcher().lost_layer = std::ssize(checkpoint_->spec().layers);
+      world->dispatcher().spared = spared;
+      ExpectAllSame(RunAll(*world, requests), expected);
+    }
+  }
 }
 
 TEST_F(EngineMtpTest, GoesOnFromGeneratedTokens) {

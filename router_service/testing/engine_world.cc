@@ -31,7 +31,9 @@ bool UnreliableDispatcher::Finished(uint32_t index, absl::Status* status) {
   // Every other question is answered with "not yet", so that the batches overtake each other.
   if (!in_turn && (asked_++ % 2 == 0)) return false;
   away_[index] = false;
-  const bool lost = held || failures > 0 || layers_[index] == lost_layer;
+  const bool at_lost = layers_[index] == lost_layer;
+  const bool lost = held || failures > 0 || (at_lost && spared == 0);
+  if (at_lost && spared > 0) --spared;
   if (failures > 0) --failures;
   *status =
       lost ? absl::Status(failure.load(), "layer 0: expert 1 has no owner") : absl::OkStatus();

@@ -139,7 +139,8 @@ class UnreliableDispatcher : public ExpertDispatcher {
       : local_(std::move(local)) {}
 
   std::atomic<int> failures{0};         // layers still to be lost
-  std::atomic<int64_t> lost_layer{-1};  // whose experts never answer
+  std::atomic<int64_t> lost_layer{-1};  // whose experts never answer, but for the next:
+  std::atomic<int> spared{0};           // batches
   std::atomic<absl::StatusCode> failure{absl::StatusCode::kUnavailable};
   std::atomic<bool> held{false};            // nothing comes back
   std::atomic<bool> in_turn{true};          // the batch that was sent first is back first
