@@ -25,6 +25,10 @@ constexpr Duration kIdleWait = std::chrono::milliseconds(500);
 // Deadlines are looked at no more often than this.
 constexpr Duration kExpiryInterval = std::chrono::milliseconds(5);
 
+// Tasks that keep the rows of a full pass: with so many of them no other full pass begins, since
+// passes are faster than clients that take the logits.
+constexpr int64_t kMostKeeping = 2;
+
 RequestLimits LimitsOf(const Pipeline& pipeline, const EngineOptions& options) {
   const model::ModelSpec& spec = pipeline.spec();
   const model::WholeRows whole = model::WholeRowsOf(spec);
@@ -230,7 +234,10 @@ bool Engine::StartBatches() {
   if (std::all_of(in_use.begin(), in_use.end(), [](const Flight& flight) { return flight.busy; })) {
     return false;
   }
-  for (const auto& [id, task] : tasks_) task->sequence.paused = !task->HasRoom();
+  const bool enough = keeping() >= kMostKeeping;
+  for (const auto& [id, task] : tasks_) {
+    task->sequence.paused = !task->HasRoom() || (enough && task->sequence.full_pass);
+  }
   bool any = false;
   for (uint32_t index = 0; index < options_.micro_batches; ++index) {
     if (flights_[index].busy) continue;
@@ -427,7 +434,7 @@ void Engine::PublishStatus() {
   EngineStatus status;
   {
     std::lock_guard lock(mutex_);
-    status_.running = scheduler_.running();
+    status_.running = scheduler_.running() + keeping();
     status_.waiting = scheduler_.waiting() + std::ssize(submitted_);
     status_.kv_pages_used = cache_.used_pages();
     status_.prompt_tokens = prompt_tokens_;

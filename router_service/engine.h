@@ -143,6 +143,10 @@ class Engine {
   bool WantsMtpResult(uint32_t index);
   void FailMtpPass(uint32_t index, const absl::Status& status);
 
+  // Tasks that the scheduler is done with and that have kept rows.
+  int64_t keeping() const {
+    return static_cast<int64_t>(tasks_.size()) - scheduler_.running() - scheduler_.waiting();
+  }
   Task& TaskOf(const PlannedChunk& chunk) { return *tasks_.at(chunk.sequence->id); }
   void Fail(Task& task, const absl::Status& status);
   void End(Task& task);

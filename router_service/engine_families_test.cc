@@ -201,6 +201,37 @@ TEST(EngineFamiliesTest, WholeEvaluationsComeInBlocksAsThereIsRoom) {
   }
 }
 
+TEST(EngineFamiliesTest, FewWholeEvaluationsKeepRowsAtATime) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, "own_models/glam_no_drops");
+  const model::Checkpoint checkpoint = OpenOrDie(folder);
+  World world({.micro_batches = 1, .scheduler = {.max_batch_rows = 150}}, 1, checkpoint);
+  // Each takes its first block and no other.
+  std::vector<std::shared_ptr<Evaluated>> evaluated;
+  for (int i = 0; i < 12; ++i) {
+    evaluated.push_back(std::make_shared<Evaluated>());
+    evaluated[i]->Allow(1);
+    ASSERT_TRUE(
+        world.engine().Evaluate({.tokens = Ids(150, 1), .logits = true}, evaluated[i]).ok());
+  }
+  // More batches than would take them all.
+  world.Run({.prompt = {1}, .max_tokens = 40, .ignore_end_tokens = true});
+  const auto started = std::count_if(evaluated.begin(), evaluated.end(),
+                                     [](const auto& sink) { return !sink->HasRoom(); });
+  EXPECT_GE(started, 1);
+  EXPECT_LE(started, 2);
+  EXPECT_TRUE(world.WaitStatus([](const EngineStatus& s) { return s.running + s.waiting == 12; }));
+  EXPECT_FALSE(world.engine().Drain(std::chrono::milliseconds(1)));
+
+  for (const auto& sink : evaluated) sink->Allow(100);
+  world.engine().Wake();
+  EXPECT_TRUE(world.engine().Drain(kPatience));
+  for (const auto& sink : evaluated) {
+    ASSERT_TRUE(sink->WaitEnd() && sink->status.ok()) << sink->status;
+    EXPECT_EQ(sink->logits, evaluated[0]->logits);
+    EXPECT_EQ(sink->positions, 150);
+  }
+}
+
 TEST(EngineFamiliesTest, SequencesOfTwoRopesShareNoPrefix) {
   SWITCHYARD_FIXTURE_OR_SKIP(folder, "models/phimoe");
   const model::Checkpoint checkpoint = OpenOrDie(folder);
