@@ -49,7 +49,7 @@ struct EngineOptions {
 
 class Engine {
  public:
-  // Loads the weights and starts the loop. Pool and dispatcher must outlive the engine; only its
+  // Loads the weights and starts the loop. Device and dispatcher must outlive the engine; only its
   // thread uses the dispatcher from then on.
   static absl::StatusOr<std::unique_ptr<Engine>> Start(const model::Checkpoint& checkpoint,
                                                        const EngineOptions& options,

@@ -10,8 +10,9 @@
 //    share, and one to spare for each sequence that runs.
 //  - When a decoding sequence needs a page and none is free, the youngest gives its pages up and
 //    waits again, ahead of all that arrived later; what it had computed is computed again.
-//  - Nobody gives way to a draft: it opens a page only while one is left for every sequence that
-//    runs outside its micro-batch, and the page goes back unless the draft was right.
+//  - No running sequence gives way to a draft: it opens a page only while one is left for every
+//    sequence that runs outside its micro-batch, and the page goes back unless the draft was right.
+//    Until then a waiting request may lack it.
 //  - A paused sequence that runs gives its pages up as soon as another cannot be admitted, and is
 //    not admitted again before its pause ends: who does not take results holds nobody up.
 //  - Rows that must be computed together, an encoder's or those that share a capacity, are never
