@@ -26,6 +26,9 @@ from tests.support.fixtures import fixture_or_skip
 
 ROUNDING = 2.0**-9
 OTHER_EXPERTS = 0.1  # of the tokens, at most
+# Rows that are compared, at least. One such token early in a sequence takes all behind it away.
+COMPARABLE = 0.1
+COMPARABLE_SOURCES = 0.5
 # A weight that moves further is another decision, too: a capacity dropped the expert, or the threshold of a
 # sparse-mixer, whose weights are softmaxes over what it keeps, kept another logit.
 JUMP = 0.1
@@ -68,6 +71,7 @@ def comparable_rows_behind_encoder(fp32, bf16, source_shape, shape):
     same, alike = same_decisions(fp32, bf16, source_shape, "encoder.")
     assert (~same).mean() <= OTHER_EXPERTS
     sources = alike.all(axis=1)
+    assert sources.mean() >= COMPARABLE_SOURCES
     same, alike = same_decisions(fp32, bf16, shape, "decoder.")
     assert (~same[sources]).mean() <= OTHER_EXPERTS
     return np.logical_and.accumulate(alike, axis=1) & sources[:, None]
@@ -91,7 +95,7 @@ def test_error_is_within_the_roundings(case, tmp_path, record_property):
         comparable_rows_behind_encoder(fp32, bf16, rows["input_ids"].shape, shape)
         if encoder else comparable_rows(fp32, bf16, shape)
     )
-    assert comparable.any()
+    assert comparable.mean() >= COMPARABLE
 
     difference = np.abs(fp32["logits"] - bf16["logits"])[comparable]
     error = difference.max() / np.abs(fp32["logits"]).max()
