@@ -20,9 +20,10 @@ using kernels::PackedMatrix;
 
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 
-// The defaults of the router worker's engine and of its channels.
+// The defaults of the router worker (its RouterOptions), of its engine and of its channels.
 constexpr int64_t kMicroBatches = 2;
-constexpr int64_t kMicroBatchRows = 256;  // but for rows that cannot be cut
+constexpr int64_t kMicroBatchRows = 512;  // but for rows that cannot be cut
+constexpr int64_t kLogitsRows = 64;       // that have their logits at a time
 constexpr int64_t kSlots = 8;             // each way
 constexpr int64_t kSlotRows = 512;
 
@@ -87,6 +88,23 @@ int64_t AttendedWidth(const model::AttentionSpec& spec) {
   return spec.heads * model::KvLayoutOf(spec, NumericsClass::kFp32).value_elements();
 }
 
+// Scratch of a row in latent attention: the queries' low rank, the queries of the cache, the
+// values, and as it enters a matmul what is not in the wire type. One for both micro-batches.
+int64_t LatentScratch(const model::AttentionSpec& spec, NumericsClass numerics) {
+  if (spec.kind != model::AttentionKind::kMla) return 0;
+  const int64_t wire = WireBytes(numerics);
+  const int64_t values = spec.heads * spec.value_dim;
+  const int64_t copy = wire == kFloat ? 0 : std::max(QkvWidth(spec), values);
+  return spec.mla.q_lora_rank * (kFloat + wire) +
+         kFloat * (spec.heads * spec.mla.cache_width() + values) + wire * copy;
+}
+
+// Width between the matrices of the FFN that the router worker itself computes.
+int64_t LocalIntermediate(const model::FfnSpec& ffn) {
+  if (!ffn.router) return ffn.intermediate;
+  return ffn.shared ? ffn.shared->intermediate : 0;
+}
+
 }  // namespace
 
 int64_t ExpertBytes(const model::ModelSpec& spec, int64_t layer, NumericsClass numerics) {
@@ -122,18 +140,21 @@ int64_t KvBytes(const model::ModelSpec& spec, NumericsClass numerics, int64_t co
   return streams * pages * kPage * KvBytesPerToken(spec, numerics);
 }
 
-int64_t ActivationBytes(const model::ModelSpec& spec, NumericsClass numerics, int64_t streams) {
-  int64_t qkv = 0, attended = 0, experts = 0;
+int64_t ActivationBytes(const model::ModelSpec& spec, NumericsClass numerics) {
+  int64_t qkv = 0, attended = 0, experts = 0, latent = 0, intermediate = 0;
   for (const model::LayerSpec& layer : spec.layers) {
     qkv = std::max(qkv, QkvWidth(layer.attention));
     attended = std::max(attended, AttendedWidth(layer.attention));
+    latent = std::max(latent, LatentScratch(layer.attention, numerics));
+    intermediate = std::max(intermediate, LocalIntermediate(layer.ffn));
     if (layer.ffn.router) experts = std::max(experts, layer.ffn.router->experts);
   }
   // The residual stream, its norm and a projection as floats; the norm once more for the wire.
   const int64_t row =
       kFloat * (3 * spec.hidden + qkv + experts) + WireBytes(numerics) * (spec.hidden + attended);
-  return kMicroBatches * model::MicroBatchRows(spec, kMicroBatchRows) * row +
-         streams * spec.vocabulary * kFloat;
+  const int64_t scratch = latent + WireBytes(numerics) * intermediate;
+  return model::MicroBatchRows(spec, kMicroBatchRows) * (kMicroBatches * row + scratch) +
+         kLogitsRows * spec.vocabulary * kFloat;
 }
 
 int64_t ChannelBytes(const model::ModelSpec& spec, NumericsClass numerics) {

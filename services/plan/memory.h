@@ -24,9 +24,9 @@ int64_t KvBytesPerToken(const model::ModelSpec& spec, kernels::NumericsClass num
 int64_t KvBytes(const model::ModelSpec& spec, kernels::NumericsClass numerics, int64_t context,
                 int64_t streams);
 
-// Two micro-batches of a router worker at their full size, and logits of `streams` rows.
-int64_t ActivationBytes(const model::ModelSpec& spec, kernels::NumericsClass numerics,
-                        int64_t streams);
+// Two micro-batches of a router worker at their full size, scratch of its layers, and the block of
+// rows that have their logits at a time.
+int64_t ActivationBytes(const model::ModelSpec& spec, kernels::NumericsClass numerics);
 
 // Slots of one channel between a router worker and an expert host, both directions; each of the two
 // has them.

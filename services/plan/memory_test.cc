@@ -89,9 +89,32 @@ TEST(ActivationBytesTest, RowsThatShareACapacityHaveRoomTogether) {
   spec.max_positions = 1024;
   spec.layers.resize(2);
   spec.layers[1].ffn.router = model::RouterSpec{.experts = 8, .top_k = 2};
-  const int64_t cut = ActivationBytes(spec, NumericsClass::kBf16, /*streams=*/0);
+  const int64_t cut = ActivationBytes(spec, NumericsClass::kBf16);
   spec.layers[1].ffn.router->capacity_factor = 1.25;
-  EXPECT_EQ(ActivationBytes(spec, NumericsClass::kBf16, /*streams=*/0), 4 * cut);
+  EXPECT_EQ(ActivationBytes(spec, NumericsClass::kBf16), 2 * cut);
+}
+
+TEST(ActivationBytesTest, CountsBatchesScratchAndLogits) {
+  model::ModelSpec spec;
+  spec.hidden = 64;
+  spec.vocabulary = 1000;
+  spec.max_positions = 1024;
+  spec.layers.resize(1);
+  spec.layers[0].ffn.intermediate = 128;
+  spec.layers[0].attention = {
+      .heads = 4,
+      .kv_heads = 4,
+      .head_dim = 24,
+      .value_dim = 16,
+      .kind = model::AttentionKind::kMla,
+      .mla = {.q_lora_rank = 48, .kv_lora_rank = 32, .nope_dim = 16, .rope_dim = 8}};
+  // In a row of a micro-batch: residual stream, norm, projection and (heads * 24 + 40) floats
+  // before attention; norm and heads * 32 latents for the wire.
+  const int64_t row = 4 * (3 * 64 + 136) + 2 * (64 + 128);
+  // Once: the low rank twice, queries of 40 and values of 16 a head, 136 elements for the wire; 128
+  // inside the dense layer.
+  const int64_t scratch = 48 * (4 + 2) + 4 * (4 * 40 + 4 * 16) + 2 * 136 + 2 * 128;
+  EXPECT_EQ(ActivationBytes(spec, NumericsClass::kBf16), 512 * (2 * row + scratch) + 64 * 1000 * 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, MemoryTest,

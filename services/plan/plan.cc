@@ -41,7 +41,7 @@ absl::StatusOr<RouterMemory> RouterMemoryOf(const PlanInput& input) {
   return RouterMemory{.weights = RouterWeightBytes(input.spec, input.numerics),
                       .kv_per_token = KvBytesPerToken(input.spec, input.numerics),
                       .kv = KvBytes(input.spec, input.numerics, context, input.streams),
-                      .activations = ActivationBytes(input.spec, input.numerics, input.streams),
+                      .activations = ActivationBytes(input.spec, input.numerics),
                       .channels = static_cast<int64_t>(input.hosts.size()) *
                                   ChannelBytes(input.spec, input.numerics)};
 }
