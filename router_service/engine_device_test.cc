@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "kernels/testing/devices.h"
 #include "router_service/testing/engine_world.h"
-#include "services/model/safetensors_file.h"
+#include "router_service/testing/expected_ids.h"
 
 namespace switchyard::router {
 namespace {
@@ -19,13 +19,6 @@ struct Computed {
   std::shared_ptr<Evaluated> evaluated;
   std::shared_ptr<Generated> greedy, sampled;
 };
-
-Ids ExpectedIds(const std::string& folder, const std::string& name) {
-  const auto file = model::SafetensorsFile::Open(folder + "/expected.safetensors");
-  EXPECT_TRUE(file.ok()) << file.status();
-  const auto values = *file->ReadAll<int64_t>(name, model::StoredType::kI64);
-  return {values.begin(), values.end()};
-}
 
 Computed Compute(const model::Checkpoint& checkpoint, const std::string& folder,
                  NumericsClass numerics, const MakeDevice& make_device) {

@@ -11,17 +11,10 @@
 #include "bazel/fixtures/fixtures.h"
 #include "gtest/gtest.h"
 #include "router_service/testing/engine_world.h"
-#include "services/model/safetensors_file.h"
+#include "router_service/testing/expected_ids.h"
 
 namespace switchyard::router {
 namespace {
-
-Ids ExpectedIds(const std::string& folder, const std::string& name) {
-  const auto file = model::SafetensorsFile::Open(folder + "/expected.safetensors");
-  EXPECT_TRUE(file.ok()) << file.status();
-  const auto values = *file->ReadAll<int64_t>(name, model::StoredType::kI64);
-  return {values.begin(), values.end()};
-}
 
 model::Checkpoint OpenOrDie(const std::string& folder) {
   auto checkpoint = model::Checkpoint::Open(folder);

@@ -9,7 +9,7 @@
 #include "kernels/device/cpu_device.h"
 #include "router_service/engine.h"
 #include "router_service/testing/engine_world.h"
-#include "services/model/safetensors_file.h"
+#include "router_service/testing/expected_ids.h"
 
 namespace switchyard::router {
 namespace {
@@ -21,10 +21,7 @@ class EngineMtpTest : public ::testing::Test {
     auto opened = model::Checkpoint::Open(folder);
     ASSERT_TRUE(opened.ok()) << opened.status();
     checkpoint_ = std::make_unique<model::Checkpoint>(*std::move(opened));
-    auto expected = model::SafetensorsFile::Open(folder + "/expected.safetensors");
-    ASSERT_TRUE(expected.ok()) << expected.status();
-    const auto prompt = *expected->ReadAll<int64_t>("greedy_prompt", model::StoredType::kI64);
-    greedy_prompt_.assign(prompt.begin(), prompt.end());
+    greedy_prompt_ = ExpectedIds(folder, "greedy_prompt");
   }
 
   std::unique_ptr<World> NewWorld(EngineOptions options, int threads = 1) {
