@@ -20,9 +20,10 @@ std::atomic<int> g_ordinal = 0;
 void* AllocateUnified(size_t bytes) {
   void* data = nullptr;
   absl::Status status = FromCuda(cudaSetDevice(g_ordinal), "cudaSetDevice");
-  if (status.ok())
+  if (status.ok()) {
     status.Update(
         FromCuda(cudaMallocManaged(&data, bytes), absl::StrCat("cudaMallocManaged of ", bytes)));
+  }
   if (!status.ok()) {
     std::fprintf(stderr, "cannot allocate weights or workspace: %s\n", status.ToString().c_str());
     std::abort();

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/base/bf16.h"
+#include "kernels/base/lane_sum.h"
 #include "kernels/base/numerics.h"
 #include "kernels/simt/simt.h"
 
@@ -18,16 +19,6 @@
 #undef SWITCHYARD_INLINE
 
 namespace switchyard::kernels::simt {
-
-// Joins 16 lanes, neighbours first; the lanes stay as they are.
-SWITCHYARD_SIMT float JoinLanes(const float* lanes) {
-  float node[16];
-  for (int i = 0; i < 16; ++i) node[i] = lanes[i];
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) node[i] = node[2 * i] + node[2 * i + 1];
-  }
-  return node[0];
-}
 
 SWITCHYARD_SIMT float LoadElement(const void* data, DType type, int64_t index) {
   return type == DType::kFloat32 ? static_cast<const float*>(data)[index]
