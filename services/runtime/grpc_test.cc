@@ -86,6 +86,32 @@ TEST(Grpc, CallsEndByTheirDeadline) {
             grpc::StatusCode::DEADLINE_EXCEEDED);
 }
 
+// The callback holds the context, which holds the channel. There is no server here: one keeps the
+// threads of callbacks, too.
+TEST(Grpc, TheLastChannelMayEndInACallback) {
+  for (int i = 0; i < 20; ++i) {
+    struct Call {
+      v1::DrainRequest request;
+      v1::DrainResponse response;
+      std::unique_ptr<grpc::ClientContext> context = NewContext(kLong);
+    };
+    std::promise<void> go_on;
+    std::promise<grpc::StatusCode> done;
+    {
+      auto call = std::make_shared<Call>();
+      auto stub = v1::Coordinator::NewStub(NewChannel("127.0.0.1:1"));
+      stub->async()->Drain(
+          call->context.get(), &call->request, &call->response,
+          [call, &done, only_holder = go_on.get_future().share()](const grpc::Status& status) {
+            only_holder.wait();
+            done.set_value(status.error_code());
+          });
+    }
+    go_on.set_value();
+    EXPECT_EQ(done.get_future().get(), grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
 TEST(Grpc, CallOnBehalfOfAnotherHasItsDeadline) {
   Duration left{};
   FakeService inner([&](grpc::ServerContext& context) {
