@@ -94,6 +94,9 @@ class CudaLaunch {
     if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
+  // For kernels that are not of that form.
+  cudaStream_t stream() const { return stream_.get(); }
+
   // Waits for everything launched; what is staged stays where kernels read it.
   void Wait() {
     if (!Ready()) return;
