@@ -4,7 +4,7 @@
 // experts of a batch at once. bf16 operands, fp32 sums; the order of a sum inside an instruction is
 // the hardware's, across instructions it is ascending in k, whatever the batch. docs/gpu.md.
 
-#include <cuda.h>
+#include <cuda_runtime.h>
 
 #include <cstdint>
 #include <memory>
