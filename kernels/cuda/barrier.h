@@ -1,8 +1,9 @@
 #pragma once
 
-// Barriers in shared memory that count arrivals and the bytes of asynchronous copies (PTX ISA,
-// "mbarrier"). For nvcc only. A barrier's phases alternate between 0 and 1; it starts in phase 0,
-// so a wait for phase 1 of a fresh barrier returns at once. Addresses are of the shared window.
+// How warps of different roles meet. Barriers in shared memory count arrivals and the bytes of
+// asynchronous copies (PTX ISA, "mbarrier"). For nvcc only. A barrier's phases alternate between 0
+// and 1; it starts in phase 0, so a wait for phase 1 of a fresh barrier returns at once. Addresses
+// are of the shared window.
 
 #include <cstdint>
 
@@ -42,6 +43,20 @@ __device__ inline void WaitForPhase(uint32_t barrier, uint32_t phase) {
         : "r"(barrier), "r"(phase)
         : "memory");
   }
+}
+
+// The threads of a warp meet, and see what each other wrote before.
+__device__ inline void SyncWarp() { __syncwarp(); }
+
+// The warpgroup has this many registers a thread from now on: fewer at once, more when others have
+// given them back.
+template <int kRegisters>
+__device__ inline void LowerRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ inline void RaiseRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 }  // namespace switchyard::kernels

@@ -12,6 +12,14 @@ namespace switchyard::kernels {
 // Before the first product after the threads have touched the sums.
 __device__ inline void BeginProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
+// Where the sums pass from the threads to the products or back: the compiler, which does not know
+// that products write registers later, moves no use of them across.
+template <int kRegisters>
+__device__ inline void HandOver(float (&sums)[kRegisters]) {
+#pragma unroll
+  for (float& sum : sums) asm volatile("" : "+f"(sum)::"memory");
+}
+
 // The products since the last call are a group from now on.
 __device__ inline void CommitProducts() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");

@@ -32,9 +32,11 @@ class GroupedExpert {
   size_t bytes() const { return first_.size() + down_.size() + biases_.size(); }
 
  private:
-  grouped::ExpertShape shape_;
+  GroupedExpert() = default;
+
+  grouped::ExpertShape shape_{};
   DeviceMemory first_, down_, biases_;
-  grouped::ExpertView view_;
+  grouped::ExpertView view_{};
 };
 
 // Rows [begin, end) of the batch go to `expert`.

@@ -17,15 +17,6 @@
 #undef SWITCHYARD_SIMD
 #undef SWITCHYARD_INLINE
 
-// Registers have no index that is known only at run time.
-#if defined(__CUDACC__)
-#define SWITCHYARD_UNROLL _Pragma("unroll")
-#define SWITCHYARD_NO_UNROLL _Pragma("unroll 1")
-#else
-#define SWITCHYARD_UNROLL
-#define SWITCHYARD_NO_UNROLL
-#endif
-
 namespace switchyard::kernels::grouped {
 
 // What a thread stores at once, whatever type the memory has.
@@ -152,6 +143,3 @@ SWITCHYARD_SIMT void StoreTile(const ProductArgs& args, const Tile& tile, int64_
 }
 
 }  // namespace switchyard::kernels::grouped
-
-#undef SWITCHYARD_UNROLL
-#undef SWITCHYARD_NO_UNROLL

@@ -12,6 +12,16 @@
 
 #include "kernels/simt/simt.h"
 
+// For loops over registers, which have no index that is known only at run time, and for the loop
+// that is kept as one.
+#if defined(__CUDA_ARCH__)
+#define SWITCHYARD_UNROLL _Pragma("unroll")
+#define SWITCHYARD_NO_UNROLL _Pragma("unroll 1")
+#else
+#define SWITCHYARD_UNROLL
+#define SWITCHYARD_NO_UNROLL
+#endif
+
 namespace switchyard::kernels::grouped {
 
 // What one warpgroup multiplies: two instructions of 64 weight rows. In a first product with three

@@ -1,15 +1,18 @@
-// The grouped GEMM on the host: its packing, schedule, layout and epilogue are the kernel's own;
-// the copies and the matrix instruction are models of what the PTX ISA says. What is left to a
-// device is the instructions themselves, the barriers and the roles of warps.
+// The grouped GEMM on the host: the kernel's own roles, packing, schedule, pipeline and epilogue,
+// each thread of the device a thread here, over emulated copies, barriers and matrix instructions.
+// What is left to a device is those instructions themselves.
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <cmath>
+#include <deque>
+#include <thread>
 #include <vector>
 
-#include "kernels/expert_ffn/grouped_gemm_descriptor_model.h"
-#include "kernels/expert_ffn/grouped_gemm_epilogue.h"
+#include "kernels/base/memory.h"
+#include "kernels/expert_ffn/grouped_gemm_emulation.h"
 #include "kernels/expert_ffn/grouped_gemm_plan.h"
+#include "kernels/expert_ffn/grouped_gemm_roles.h"
 #include "kernels/expert_ffn/grouped_gemm_test_case.h"
 
 namespace switchyard::kernels::grouped {
@@ -17,130 +20,37 @@ namespace {
 
 using testing::GroupedProblem;
 
-constexpr int kThreads = 128;  // of a warpgroup
+// RunProduct of grouped_gemm_kernel.h, one block of threads after the other.
+template <Product product, int kWarpgroups>
+void RunBlocks(const ProductArgs& args, int64_t blocks) {
+  for (int64_t index = 0; index < blocks; ++index) {
+    EmulatedBlock block(args.shared.bytes());
+    g_emulated.block = &block;
+    InitPipeline(args, 0, kWarpgroups);
+    std::deque<std::barrier<>> warps;
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < ThreadsOfBlock(kWarpgroups); ++thread) {
+      if (thread % 32 == 0) warps.emplace_back(32);
+      threads.emplace_back([&, thread, warp = &warps.back()] {
+        g_emulated.block = &block;
+        g_emulated.warp = warp;
+        g_emulated.index = thread;
+        const Place place = {.block = index, .blocks = blocks, .thread = thread};
+        RunThread<product, kWarpgroups>(args, 0, place, thread / 32);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+}
 
-// One product, all blocks of threads one after the other.
 template <Product product>
-class ModelOfProduct {
- public:
-  // `packed`: the weights of each expert.
-  ModelOfProduct(const ProductArgs& args, const std::vector<std::vector<uint16_t>>& packed)
-      : args_(args), packed_(packed), memory_(args.shared.bytes()) {}
-
-  void Run(int32_t grid) {
-    for (int32_t block = 0; block < grid; ++block) {
-      TileCursor cursor(args_.groups, args_.group_count, args_.row_tiles);
-      Tile tile;
-      for (int64_t i = block; cursor.Seek(i, &tile); i += grid) {
-        for (int warpgroup = 0; warpgroup < args_.shared.warpgroups; ++warpgroup) {
-          switch (TokenWidth(tile.tokens)) {
-            case 8:
-              RunTile<8>(tile, warpgroup);
-              break;
-            case 16:
-              RunTile<16>(tile, warpgroup);
-              break;
-            case 32:
-              RunTile<32>(tile, warpgroup);
-              break;
-            case 64:
-              RunTile<64>(tile, warpgroup);
-              break;
-            default:
-              RunTile<128>(tile, warpgroup);
-              break;
-          }
-        }
-      }
-    }
+void RunProduct(const ProductArgs& args, const ProductPlan& plan) {
+  if (plan.shared.warpgroups == 2) {
+    RunBlocks<product, 2>(args, plan.grid);
+  } else {
+    RunBlocks<product, 1>(args, plan.grid);
   }
-
- private:
-  template <int kColumns>
-  void RunTile(const Tile& tile, int warpgroup) {
-    struct Sums {
-      float of[2][kColumns / 2];
-    };
-    std::vector<Sums> threads(kThreads, Sums{});
-    const int64_t block = int64_t{tile.row_tile} * args_.shared.warpgroups + warpgroup;
-    for (int step = 0; step < args_.steps; ++step) {
-      const int stage = step % args_.shared.stages;
-      CopyWeights(tile.expert, args_.weights.line(block, step),
-                  args_.shared.weights(stage, warpgroup));
-      GatherTokens(tile, step, args_.shared.tokens(stage));
-      const uint64_t weights = OperandDescriptor(args_.shared.weights(stage, warpgroup));
-      const uint64_t tokens = OperandDescriptor(args_.shared.tokens(stage));
-      for (uint64_t k = 0; k < kStepDepth / kInstructionDepth; ++k) {
-        for (uint64_t half = 0; half < 2; ++half) {
-          for (int thread = 0; thread < kThreads; ++thread) {
-            AddProduct<kColumns>(weights + half * kDescriptorHalf + k * kDescriptorStep,
-                                 tokens + k * kDescriptorStep, thread,
-                                 threads[static_cast<size_t>(thread)].of[half]);
-          }
-        }
-      }
-    }
-    for (int thread = 0; thread < kThreads; ++thread) {
-      StoreTile<product, kColumns>(args_, tile, block, thread,
-                                   threads[static_cast<size_t>(thread)].of);
-    }
-  }
-
-  // TMA: a box of lines, swizzled; lines behind the last are zero.
-  void CopyWeights(int expert, int64_t first, uint32_t to) {
-    for (uint32_t line = 0; line < kBlockRows; ++line) {
-      for (uint32_t chunk = 0; chunk < 8; ++chunk) {
-        unsigned char* const chunk_to = &memory_[to + Swizzle(line * kLineBytes + 16 * chunk)];
-        std::memset(chunk_to, 0, 16);
-        if (first + line >= args_.weights.lines()) continue;
-        const auto& packed = packed_[static_cast<size_t>(expert)];
-        std::memcpy(chunk_to, &packed[static_cast<size_t>(first + line) * kStepDepth + 8 * chunk],
-                    16);
-      }
-    }
-  }
-
-  void GatherTokens(const Tile& tile, int step, uint32_t to) {
-    for (int token = 0; token < TokenWidth(tile.tokens); ++token) {
-      const int64_t row = tile.first_row + token;
-      for (uint32_t chunk = 0; chunk < 8; ++chunk) {
-        unsigned char* const chunk_to =
-            &memory_[to + Swizzle(static_cast<uint32_t>(token) * kLineBytes + 16 * chunk)];
-        std::memset(chunk_to, 0, 16);
-        if (token >= tile.tokens) continue;
-        const void* const source = product == Product::kFirst
-                                       ? args_.rows[row].input
-                                       : static_cast<const void*>(args_.h + row * args_.h_stride);
-        std::memcpy(chunk_to,
-                    static_cast<const char*>(source) + int64_t{step} * kLineBytes + 16 * chunk,
-                    ChunkBytes(args_.weights.k, step, chunk));
-      }
-    }
-  }
-
-  float Element(uint64_t descriptor, int row, uint32_t k) const {
-    uint16_t element;
-    std::memcpy(&element, &memory_[testing::AddressRead(descriptor, static_cast<uint32_t>(row), k)],
-                sizeof(element));
-    return Bf16ToFloat(element);
-  }
-
-  // A thread's part of the instruction (PTX ISA, "Register fragments for wgmma, matrix D").
-  template <int kColumns>
-  void AddProduct(uint64_t left, uint64_t right, int thread, float (&sums)[kColumns / 2]) const {
-    for (int i = 0; i < kColumns / 2; ++i) {
-      const int row = 16 * (thread / 32) + 8 * (i / 2 % 2) + thread % 32 / 4;
-      const int column = 8 * (i / 4) + 2 * (thread % 4) + i % 2;
-      for (uint32_t k = 0; k < kInstructionDepth; ++k) {
-        sums[i] += Element(left, row, k) * Element(right, column, k);
-      }
-    }
-  }
-
-  const ProductArgs& args_;
-  const std::vector<std::vector<uint16_t>>& packed_;
-  std::vector<unsigned char> memory_;
-};
+}
 
 template <typename Pack>
 std::vector<std::vector<uint16_t>> PackAll(const GroupedProblem& problem, const PackedShape& shape,
@@ -153,11 +63,19 @@ std::vector<std::vector<uint16_t>> PackAll(const GroupedProblem& problem, const 
   return all;
 }
 
-std::vector<ExpertView> Views(const GroupedProblem& problem) {
+std::vector<ExpertView> Views(const GroupedProblem& problem,
+                              const std::vector<std::vector<uint16_t>>& first,
+                              const std::vector<std::vector<uint16_t>>& down) {
   std::vector<ExpertView> views;
+  const auto map = [&](const std::vector<uint16_t>& packed, const PackedShape& shape) {
+    return EmulateTensorMap({packed.data(), shape.lines(), kBlockRows});
+  };
   const auto bias = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
-  for (const GroupedProblem::Expert& expert : problem.experts) {
-    views.push_back({.gate_bias = bias(expert.gate_bias),
+  for (size_t i = 0; i < problem.experts.size(); ++i) {
+    const GroupedProblem::Expert& expert = problem.experts[i];
+    views.push_back({.first = map(first[i], problem.shape.first()),
+                     .down = map(down[i], problem.shape.down()),
+                     .gate_bias = bias(expert.gate_bias),
                      .up_bias = bias(expert.up_bias),
                      .down_bias = bias(expert.down_bias),
                      .activation = problem.activation,
@@ -195,16 +113,17 @@ void ExpectRight(const GroupedProblem& problem, DType output_type, int multiproc
       PackAll(problem, down, [&](const ExpertSource& source, uint16_t* packed) {
         PackBlocks(down, source.down, {}, 0, down.blocks(), packed);
       });
-  const std::vector<ExpertView> views = Views(problem);
+  const std::vector<ExpertView> views = Views(problem, first_weights, down_weights);
   const std::vector<RowGroup> groups = Groups(problem);
   const int64_t hidden = problem.shape.hidden;
   const int64_t stride = RowStride(problem.shape.intermediate);
   // What nothing writes is a NaN: it must not come into any sum.
   DeviceVector<uint16_t> h(static_cast<size_t>(problem.rows * stride), 0x7fc0);
   DeviceVector<float> outputs(static_cast<size_t>(problem.rows * hidden), NAN);
+  const DeviceVector<uint16_t> inputs(problem.inputs.begin(), problem.inputs.end());
   std::vector<ExpertRow> rows;
   for (int64_t i = 0; i < problem.rows; ++i) {
-    rows.push_back({&problem.inputs[static_cast<size_t>(i * hidden)],
+    rows.push_back({&inputs[static_cast<size_t>(i * hidden)],
                     &outputs[static_cast<size_t>((problem.rows - 1 - i) * hidden)],
                     problem.gate_weights[static_cast<size_t>(i)]});
   }
@@ -217,10 +136,10 @@ void ExpectRight(const GroupedProblem& problem, DType output_type, int multiproc
                          .output_type = output_type};
   const ProductPlan first_plan = PlanProduct(first, groups, multiprocessors);
   const ProductArgs first_args = Specialised(args, first, first_plan);
-  ModelOfProduct<Product::kFirst>(first_args, first_weights).Run(first_plan.grid);
+  RunProduct<Product::kFirst>(first_args, first_plan);
   const ProductPlan down_plan = PlanProduct(down, groups, multiprocessors);
   const ProductArgs down_args = Specialised(args, down, down_plan);
-  ModelOfProduct<Product::kDown>(down_args, down_weights).Run(down_plan.grid);
+  RunProduct<Product::kDown>(down_args, down_plan);
   testing::ExpectWithinBounds(problem, h.data(), output_type, [&](int64_t row, int64_t i) {
     const void* const output = rows[static_cast<size_t>(row)].output;
     return output_type == DType::kFloat32 ? static_cast<const float*>(output)[i]

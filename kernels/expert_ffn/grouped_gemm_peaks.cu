@@ -35,13 +35,13 @@ class Timer {
   absl::StatusOr<float> Time(cudaStream_t stream, int calls,
                              const std::function<absl::Status()>& enqueue) {
     absl::Status status = FromCuda(cudaEventRecord(events_[0], stream), "cudaEventRecord");
-    for (int i = 0; i < calls && status.ok(); ++i) status = enqueue();
+    for (int i = 0; i < calls && status.ok(); ++i) status.Update(enqueue());
     status.Update(FromCuda(cudaEventRecord(events_[1], stream), "cudaEventRecord"));
     status.Update(FromCuda(cudaEventSynchronize(events_[1]), "cudaEventSynchronize"));
     float milliseconds = 0;
     if (status.ok()) {
-      status = FromCuda(cudaEventElapsedTime(&milliseconds, events_[0], events_[1]),
-                        "cudaEventElapsedTime");
+      status.Update(FromCuda(cudaEventElapsedTime(&milliseconds, events_[0], events_[1]),
+                             "cudaEventElapsedTime"));
     }
     if (!status.ok()) return status;
     return milliseconds;
@@ -79,6 +79,7 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1) RunInstructions(float* s
                         static_cast<uint64_t>(warpgroup) * grouped::kDescriptorHalf;
   const uint64_t right = grouped::OperandDescriptor(shared + kRows * grouped::kLineBytes);
   float sums[kColumns / 2] = {};
+  HandOver(sums);
   for (int step = 0; step < kSteps; ++step) {
     BeginProducts();
 #pragma unroll
@@ -89,6 +90,7 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1) RunInstructions(float* s
     WaitForProducts<1>();
   }
   WaitForProducts<0>();
+  HandOver(sums);
   float all = 0;
   for (const float sum : sums) all += sum;
   sink[blockIdx.x * blockDim.x + threadIdx.x] = all;
