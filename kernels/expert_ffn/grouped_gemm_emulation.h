@@ -132,10 +132,8 @@ struct EmulatedMap {
   int64_t lines;
   int32_t box_lines;
 };
-inline CUtensorMap EmulateTensorMap(const EmulatedMap& map) {
-  CUtensorMap encoded{};
+inline void EmulateTensorMap(const EmulatedMap& map, CUtensorMap& encoded) {
   std::memcpy(&encoded, &map, sizeof(map));
-  return encoded;
 }
 inline void AcquireTensorMap(const CUtensorMap*) {}
 inline void LoadLines(const CUtensorMap* encoded, int32_t line, uint32_t to, uint32_t barrier) {

@@ -66,20 +66,22 @@ std::vector<std::vector<uint16_t>> PackAll(const GroupedProblem& problem, const 
 std::vector<ExpertView> Views(const GroupedProblem& problem,
                               const std::vector<std::vector<uint16_t>>& first,
                               const std::vector<std::vector<uint16_t>>& down) {
-  std::vector<ExpertView> views;
-  const auto map = [&](const std::vector<uint16_t>& packed, const PackedShape& shape) {
-    return EmulateTensorMap({packed.data(), shape.lines(), kBlockRows});
+  std::vector<ExpertView> views(problem.experts.size());
+  const auto map = [&](const std::vector<uint16_t>& packed, const PackedShape& shape,
+                       CUtensorMap& encoded) {
+    EmulateTensorMap({packed.data(), shape.lines(), kBlockRows}, encoded);
   };
   const auto bias = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
-  for (size_t i = 0; i < problem.experts.size(); ++i) {
+  for (size_t i = 0; i < views.size(); ++i) {
     const GroupedProblem::Expert& expert = problem.experts[i];
-    views.push_back({.first = map(first[i], problem.shape.first()),
-                     .down = map(down[i], problem.shape.down()),
-                     .gate_bias = bias(expert.gate_bias),
-                     .up_bias = bias(expert.up_bias),
-                     .down_bias = bias(expert.down_bias),
-                     .activation = problem.activation,
-                     .limit = problem.limit});
+    ExpertView& view = views[i];
+    map(first[i], problem.shape.first(), view.first);
+    map(down[i], problem.shape.down(), view.down);
+    view.gate_bias = bias(expert.gate_bias);
+    view.up_bias = bias(expert.up_bias);
+    view.down_bias = bias(expert.down_bias);
+    view.activation = problem.activation;
+    view.limit = problem.limit;
   }
   return views;
 }
@@ -164,6 +166,12 @@ TEST(GroupedGemmModelTest, ManyExpertsAndSteps) {
   for (const int multiprocessors : {kFew, kMany}) {
     ExpectRight({shape, Activation::kSilu, true, {3, 0, 10, 1}}, DType::kFloat32, multiprocessors);
   }
+}
+
+// The widest tiles leave the fewest stages, which then go round several times.
+TEST(GroupedGemmModelTest, WideTilesGoRoundTheFewestStages) {
+  const ExpertShape shape{.hidden = 328, .intermediate = 401, .gated = true};
+  ExpectRight({shape, Activation::kSilu, false, {131}}, DType::kBfloat16, kFew);
 }
 
 TEST(GroupedGemmModelTest, EveryKindOfNetwork) {
