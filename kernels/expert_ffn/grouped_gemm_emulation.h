@@ -192,11 +192,13 @@ void AddProduct(uint64_t left, uint64_t right, float (&sums)[kRegisters]) {
       return Bf16ToFloat(bits);
     };
     const int thread = g_emulated.index % 128;
-    for (int i = 0; i < kRegisters; ++i) {
-      const int row = 16 * (thread / 32) + 8 * (i / 2 % 2) + thread % 32 / 4;
-      const int column = 8 * (i / 4) + 2 * (thread % 4) + i % 2;
-      for (uint32_t k = 0; k < grouped::kInstructionDepth; ++k) {
-        sums[i] += element(left, row, k) * element(right, column, k);
+    const int row = 16 * (thread / 32) + thread % 32 / 4;
+    for (uint32_t k = 0; k < grouped::kInstructionDepth; ++k) {
+      const float upper = element(left, row, k), lower = element(left, row + 8, k);
+      for (int i = 0; i < kRegisters; i += i % 4 == 0 ? 1 : 3) {
+        const float x = element(right, 8 * (i / 4) + 2 * (thread % 4) + i % 4, k);
+        sums[i] += upper * x;
+        sums[i + 2] += lower * x;
       }
     }
   });
