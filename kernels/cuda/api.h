@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/base/memory.h"
+#include "kernels/cuda/gpu_links.h"
 #include "kernels/device/device.h"
 
 namespace switchyard::kernels {
@@ -23,6 +24,9 @@ struct CudaApi {
   // cuda_device.h.
   absl::StatusOr<std::unique_ptr<Device>> (*make_device)(int ordinal, ThreadPool& pool);
   MemorySource (*unified_memory)();
+
+  // nccl_links.h.
+  absl::StatusOr<std::unique_ptr<GpuLinks>> (*make_nccl_links)(int ordinal);
 };
 
 // The one symbol that the shared object exports: extern "C" const CudaApi* SwitchyardCuda().

@@ -4,6 +4,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/interface_digest.h"
+#include "kernels/cuda/nccl_links.h"
 
 extern "C" const switchyard::kernels::CudaApi* SwitchyardCuda() {
   static constexpr switchyard::kernels::CudaApi kApi = {
@@ -11,6 +12,7 @@ extern "C" const switchyard::kernels::CudaApi* SwitchyardCuda() {
       .device_count = switchyard::kernels::DeviceCount,
       .make_device = switchyard::kernels::MakeCudaDevice,
       .unified_memory = switchyard::kernels::UnifiedMemorySource,
+      .make_nccl_links = switchyard::kernels::MakeNcclLinks,
   };
   return &kApi;
 }

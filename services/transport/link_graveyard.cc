@@ -1,0 +1,45 @@
+#include "services/transport/link_graveyard.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace switchyard::transport {
+
+// Shared with the threads, which may outlive the graveyard.
+struct LinkGraveyard::Count {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int threads = 0;
+};
+
+LinkGraveyard::LinkGraveyard() : count_(std::make_shared<Count>()) {}
+LinkGraveyard::~LinkGraveyard() = default;
+
+void LinkGraveyard::Bury(std::vector<std::unique_ptr<kernels::GpuLink>> links,
+                         std::shared_ptr<std::byte> memory) {
+  for (std::unique_ptr<kernels::GpuLink>& link : links) {
+    if (link == nullptr) continue;
+    {
+      const std::lock_guard lock(count_->mutex);
+      ++count_->threads;
+    }
+    // The memory may be given back by whoever comes last, which may wait for the device too.
+    std::thread([count = count_, memory, link = std::move(link)]() mutable {
+      link->Abort();
+      link.reset();
+      memory.reset();
+      const std::lock_guard lock(count->mutex);
+      --count->threads;
+      count->changed.notify_all();
+    }).detach();
+  }
+}
+
+bool LinkGraveyard::WaitUntilEmpty(Duration patience) {
+  std::unique_lock lock(count_->mutex);
+  return count_->changed.wait_for(lock, patience, [this] { return count_->threads == 0; });
+}
+
+}  // namespace switchyard::transport
