@@ -26,9 +26,9 @@ struct Pair;
 struct ncclComm {
   Pair* pair = nullptr;
   int rank = 0;
-  bool hangs = false;                // never connects
+  bool hangs = false;  // never connects
   ncclResult_t failure = ncclSuccess;
-  int calls_to_launch = 2;           // of the first transfer
+  int calls_to_launch = 2;  // of the first transfer
   std::optional<Transfer> launching;
   std::deque<Transfer> running;
 };
@@ -84,7 +84,8 @@ class Fake : public switchyard::kernels::FakeNccl {
     std::memcpy(&number, id.internal, sizeof(number));
     Pair& pair = pairs_[number];
     if (number == 0 || number > ids_ || pair.ranks[rank] != nullptr) return ncclInvalidUsage;
-    *made = pair.ranks[rank] = new ncclComm{.pair = &pair, .rank = rank, .hangs = hang_connections_};
+    *made = pair.ranks[rank] =
+        new ncclComm{.pair = &pair, .rank = rank, .hangs = hang_connections_};
     live_.insert(*made);
     const ncclComm_t peer = pair.ranks[1 - rank];
     pair.connected = peer != nullptr && !peer->hangs && !(*made)->hangs;

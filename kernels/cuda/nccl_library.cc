@@ -18,9 +18,9 @@ std::string NameOf(int version) {
 }
 
 absl::Status Unusable(const std::string& path, const std::string& why) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "cannot use NCCL at ", path, ": ", why, "; install NCCL ", NameOf(kOldestNccl),
-      " or newer and put its folder in LD_LIBRARY_PATH, or use --transport ucx"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot use NCCL at ", path, ": ", why, "; install NCCL ", NameOf(kOldestNccl),
+                   " or newer and put its folder in LD_LIBRARY_PATH, or use --transport ucx"));
 }
 
 template <typename Function>

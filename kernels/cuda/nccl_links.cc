@@ -72,10 +72,10 @@ absl::StatusOr<bool> NcclLink::Connected() {
 absl::Status NcclLink::Issue(const Transfer& transfer) {
   if (const absl::Status status = cuda_->MakeCurrent(); !status.ok()) return status;
   const bool sends = end_ == GpuLinkEnd::kSender;
-  const ncclResult_t result = sends ? nccl_.send(transfer.data, transfer.bytes, ncclUint8, 1,
-                                                 communicator_, stream_->get())
-                                    : nccl_.recv(transfer.data, transfer.bytes, ncclUint8, 0,
-                                                 communicator_, stream_->get());
+  const ncclResult_t result =
+      sends
+          ? nccl_.send(transfer.data, transfer.bytes, ncclUint8, 1, communicator_, stream_->get())
+          : nccl_.recv(transfer.data, transfer.bytes, ncclUint8, 0, communicator_, stream_->get());
   if (result == ncclSuccess || result == ncclInProgress) return absl::OkStatus();
   return FromNccl(result,
                   absl::StrCat(sends ? "ncclSend of " : "ncclRecv of ", transfer.bytes, " bytes"));

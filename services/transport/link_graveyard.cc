@@ -17,24 +17,20 @@ struct LinkGraveyard::Count {
 LinkGraveyard::LinkGraveyard() : count_(std::make_shared<Count>()) {}
 LinkGraveyard::~LinkGraveyard() = default;
 
-void LinkGraveyard::Bury(std::vector<std::unique_ptr<kernels::GpuLink>> links,
+void LinkGraveyard::Bury(std::unique_ptr<kernels::GpuLink> link,
                          std::shared_ptr<std::byte> memory) {
-  for (std::unique_ptr<kernels::GpuLink>& link : links) {
-    if (link == nullptr) continue;
-    {
-      const std::lock_guard lock(count_->mutex);
-      ++count_->threads;
-    }
-    // The memory may be given back by whoever comes last, which may wait for the device too.
-    std::thread([count = count_, memory, link = std::move(link)]() mutable {
-      link->Abort();
-      link.reset();
-      memory.reset();
-      const std::lock_guard lock(count->mutex);
-      --count->threads;
-      count->changed.notify_all();
-    }).detach();
+  {
+    const std::lock_guard lock(count_->mutex);
+    ++count_->threads;
   }
+  std::thread([count = count_, link = std::move(link), memory = std::move(memory)]() mutable {
+    if (link != nullptr) link->Abort();
+    link.reset();
+    memory.reset();
+    const std::lock_guard lock(count->mutex);
+    --count->threads;
+    count->changed.notify_all();
+  }).detach();
 }
 
 bool LinkGraveyard::WaitUntilEmpty(Duration patience) {

@@ -1,11 +1,11 @@
 #pragma once
 
-// Where links between GPUs end. Their aborts may wait long for the device and for one another, so
-// each has a thread of its own, and memory that transfers use stays until they are over.
+// Where links between GPUs end. An abort may wait long for the device, and for the aborts of other
+// links to the same dead peer, so each has a thread of its own, and memory that transfers use stays
+// until they are over.
 
 #include <cstddef>
 #include <memory>
-#include <vector>
 
 #include "kernels/cuda/gpu_links.h"
 #include "services/base/clock.h"
@@ -18,9 +18,8 @@ class LinkGraveyard {
   LinkGraveyard();
   ~LinkGraveyard();  // what is not over goes on by itself
 
-  // Aborts the links, then lets go of the memory. Returns at once. Links may be null.
-  void Bury(std::vector<std::unique_ptr<kernels::GpuLink>> links,
-            std::shared_ptr<std::byte> memory);
+  // Aborts the link (null: there is none), then lets go of the memory. Returns at once.
+  void Bury(std::unique_ptr<kernels::GpuLink> link, std::shared_ptr<std::byte> memory);
 
   // Waits until everything buried is gone; false when it is not by then.
   bool WaitUntilEmpty(Duration patience);

@@ -6,21 +6,6 @@
 #include "services/base/status_macros.h"
 
 namespace switchyard::transport {
-namespace {
-
-absl::Status CheckCounts(const SlotLayout& layout, const FrameHeader& header) {
-  if (header.rows > layout.rows || header.row_bytes > layout.row_bytes ||
-      header.metadata_bytes > layout.metadata_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("frame of ", header.rows, " rows of ", header.row_bytes, " bytes and ",
-                     header.metadata_bytes, " bytes of metadata: its slot holds ", layout.rows,
-                     " of ", layout.row_bytes, " and ", layout.metadata_bytes));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 absl::Status CheckLayout(const SlotLayout& layout) {
   if (layout.slots == 0 || layout.slots > kMaxSlots) {
     return absl::InvalidArgumentError(
@@ -32,6 +17,17 @@ absl::Status CheckLayout(const SlotLayout& layout) {
     return absl::InvalidArgumentError(absl::StrCat(
         "slot layout: ", layout.rows, " rows of ", layout.row_bytes, " bytes and ",
         layout.metadata_bytes, " bytes of metadata, allowed 1 to ", kMaxImageBytes, " in all"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCounts(const SlotLayout& layout, const FrameHeader& header) {
+  if (header.rows > layout.rows || header.row_bytes > layout.row_bytes ||
+      header.metadata_bytes > layout.metadata_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("frame of ", header.rows, " rows of ", header.row_bytes, " bytes and ",
+                     header.metadata_bytes, " bytes of metadata: its slot holds ", layout.rows,
+                     " of ", layout.row_bytes, " and ", layout.metadata_bytes));
   }
   return absl::OkStatus();
 }

@@ -22,6 +22,9 @@ inline constexpr size_t kMaxImageBytes = size_t{1} << 30;
 // Refuses a layout that carries nothing, has more than kMaxSlots slots or exceeds kMaxImageBytes.
 absl::Status CheckLayout(const SlotLayout& layout);
 
+// Refuses a frame that names more than a slot of the layout holds.
+absl::Status CheckCounts(const SlotLayout& layout, const FrameHeader& header);
+
 inline size_t PayloadBytes(const SlotLayout& layout) {
   return size_t{layout.rows} * layout.row_bytes;
 }
