@@ -14,8 +14,9 @@ void AddRoleFlags(CLI::App& app, RoleOptions& options) {
   AddFlag(app, "--host", options.host, "Address to bind");
   AddFlag(app, "--port", options.port, "Port to bind; 0 takes a free one");
   AddFlag(app, "--advertise", options.advertise, "Host name that other roles call");
-  AddFlag(app, "--transport", options.transport, "Data path")
-      ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp"}));
+  AddFlag(app, "--transport", options.transport,
+          "Data path; nccl goes from GPU to GPU and needs one for each role")
+      ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "nccl"}));
   AddFlag(app, "--device", options.device, "Router worker, expert host: what it computes on")
       ->check(RangeOf("--device"));
   AddFlag(app, "--threads", options.threads, "Compute threads; 0: one per core")

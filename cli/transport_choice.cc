@@ -2,10 +2,17 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "kernels/base/device_name.h"
+#include "kernels/cuda/loader.h"
+#include "services/base/status_macros.h"
+#include "services/transport/nccl.h"
 #include "services/transport/ucx.h"
 
 namespace switchyard::cli {
 namespace {
+
+using Started = absl::StatusOr<std::unique_ptr<transport::Transport>>;
 
 transport::UcxLanes LanesOf(const std::string& name) {
   if (name == "ucx-shm") return transport::UcxLanes::kSharedMemory;
@@ -13,16 +20,39 @@ transport::UcxLanes LanesOf(const std::string& name) {
   return transport::UcxLanes::kAuto;
 }
 
+Started StartUcx(const RoleOptions& options, uint64_t member, uint64_t incarnation) {
+  return transport::UcxTransport::Start({.member = member,
+                                         .incarnation = incarnation,
+                                         .host = options.host,
+                                         .lanes = LanesOf(options.transport)});
+}
+
+// Between the GPUs that the roles compute on; everything but payloads goes over UCX.
+Started StartNccl(const RoleOptions& options, int ordinal, uint64_t member, uint64_t incarnation) {
+  ASSIGN_OR_RETURN(const kernels::CudaApi* const cuda, kernels::LoadCudaLibrary());
+  ASSIGN_OR_RETURN(auto links, cuda->make_nccl_links(ordinal));
+  ASSIGN_OR_RETURN(auto headers, StartUcx(options, member, incarnation));
+  return transport::MakeNcclTransport(std::move(headers), std::move(links), {});
+}
+
 }  // namespace
 
 absl::StatusOr<TransportFactory> ChooseTransport(
     const RoleOptions& options, std::shared_ptr<transport::LoopbackNetwork> network) {
-  using Started = absl::StatusOr<std::unique_ptr<transport::Transport>>;
+  if (options.transport == "nccl") {
+    ASSIGN_OR_RETURN(const kernels::DeviceName device, kernels::ParseDeviceName(options.device));
+    if (device.kind != kernels::DeviceKind::kCuda) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--transport nccl moves data between GPUs and needs --device cuda:N, not ",
+                       options.device));
+    }
+    return TransportFactory([options, device](uint64_t member, uint64_t incarnation) {
+      return StartNccl(options, device.ordinal, member, incarnation);
+    });
+  }
   if (options.transport != "loopback") {
-    return TransportFactory([host = options.host, lanes = LanesOf(options.transport)](
-                                uint64_t member, uint64_t incarnation) -> Started {
-      return transport::UcxTransport::Start(
-          {.member = member, .incarnation = incarnation, .host = host, .lanes = lanes});
+    return TransportFactory([options](uint64_t member, uint64_t incarnation) {
+      return StartUcx(options, member, incarnation);
     });
   }
   if (network == nullptr) {
