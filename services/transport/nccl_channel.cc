@@ -161,7 +161,10 @@ absl::Status NcclChannel::TakeOffer() {
   if (frame == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(const LinkOffer offer, DecodeLinkOffer(frame->metadata()));
   if (offer.layout != layout_) {
-    return absl::InvalidArgumentError("the peer names another slot layout");
+    return absl::InvalidArgumentError(
+        absl::StrCat("the peer names another slot layout: rows of ", offer.layout.row_bytes,
+                     " bytes and ", offer.layout.metadata_bytes, " bytes of metadata, here ",
+                     layout_.row_bytes, " and ", layout_.metadata_bytes));
   }
   ASSIGN_OR_RETURN(auto link, host_.links().Connect(offer.id, kernels::GpuLinkEnd::kReceiver));
   incoming_.SetLink(std::move(link));

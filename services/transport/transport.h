@@ -3,8 +3,8 @@
 // The data path between router workers and expert hosts: channels of fixed-capacity slots. A slot
 // is a credit: a sender without a free slot waits, so a slow peer pushes back; a slot comes back
 // when the receiver lets go of the frame it carried, or (up to half of them, to save messages) when
-// the receiver next sends or waits. Backends: loopback (in-process, can inject
-// faults) and UCX (shared memory, TCP, RDMA). Liveness is the transport's own: each side counts
+// the receiver next sends or waits. Backends: loopback (in-process, can inject faults), UCX (shared
+// memory, TCP, RDMA) and NCCL (between GPUs). Liveness is the transport's own: each side counts
 // every 50 ms from a thread that does not compute, and a closed or silent peer is lost.
 //
 // Threads: one thread owns a Transport and calls everything on it and its channels except Wake.
@@ -89,7 +89,7 @@ class Channel {
   // Frames rejected so far (bad magic, checksum, counts above the layout, wrong incarnation).
   virtual uint64_t rejected_frames() const = 0;
 
-  // The lane really in use, e.g. "loopback", "ucx posix", "ucx tcp".
+  // The lane really in use, e.g. "loopback", "ucx posix", "ucx tcp", "nccl with ucx tcp".
   virtual std::string lane() const = 0;
 };
 
