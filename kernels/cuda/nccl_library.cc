@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/nccl_path.h"
 #include "kernels/cuda/nccl_status.h"
 
 namespace switchyard::kernels {
@@ -61,9 +62,9 @@ absl::StatusOr<NcclLibrary> LoadNccl() {
   if (void* const library = dlopen(kFile, RTLD_NOW | RTLD_LOCAL)) return Take(library, kFile);
   const std::string why = dlerror();
   std::error_code error;
-  if (std::filesystem::exists(SWITCHYARD_NCCL, error)) return LoadNccl(SWITCHYARD_NCCL);
+  if (std::filesystem::exists(kInstalledNccl, error)) return LoadNccl(kInstalledNccl);
   return absl::NotFoundError(absl::StrCat(
-      "--transport nccl needs ", kFile, ": ", why, ", and there is no ", SWITCHYARD_NCCL,
+      "--transport nccl needs ", kFile, ": ", why, ", and there is no ", kInstalledNccl,
       ": put the folder of NCCL ", NameOf(kOldestNccl),
       " or newer in LD_LIBRARY_PATH, run scripts/setup --cuda, or use --transport ucx"));
 }
