@@ -5,6 +5,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/bf16.h"
@@ -27,7 +28,8 @@ kernels::PackedMatrix RandomMatrix(kernels::NumericsClass numerics, int64_t n, i
 
 }  // namespace
 
-DispatchWorld::DispatchWorld(const WorldShape& shape) : shape_(shape) {
+DispatchWorld::DispatchWorld(const WorldShape& shape, TransportOver over)
+    : shape_(shape), over_(std::move(over)) {
   std::mt19937 random(1);
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
     for (uint32_t expert = 0; expert < shape.experts; ++expert) {
@@ -39,7 +41,7 @@ DispatchWorld::DispatchWorld(const WorldShape& shape) : shape_(shape) {
     }
   }
   router::RemoteDispatcherOptions options;
-  options.transport = [this](uint64_t incarnation) { return network_.Start(kRouter, incarnation); };
+  options.transport = [this](uint64_t incarnation) { return StartTransport(kRouter, incarnation); };
   options.request_channel = [this](const auto&... arguments) {
     return RequestChannel(arguments...);
   };
@@ -58,6 +60,12 @@ DispatchWorld::DispatchWorld(const WorldShape& shape) : shape_(shape) {
 
 DispatchWorld::~DispatchWorld() = default;
 
+std::unique_ptr<transport::Transport> DispatchWorld::StartTransport(uint64_t member,
+                                                                    uint64_t incarnation) {
+  auto loopback = network_.Start(member, incarnation);
+  return over_ == nullptr ? std::move(loopback) : over_(std::move(loopback));
+}
+
 size_t DispatchWorld::row_bytes() const {
   return shape_.hidden * kernels::SizeOf(WireType(shape_.numerics));
 }
@@ -75,7 +83,7 @@ void DispatchWorld::StartHost(uint32_t index, uint32_t first_expert, uint32_t st
   host->incarnation = next_incarnation_++;
   expert::ExpertLoopOptions options;
   options.transport = [this, index](uint64_t incarnation) {
-    return network_.Start(kFirstHost + index, incarnation);
+    return StartTransport(kFirstHost + index, incarnation);
   };
   options.member = kFirstHost + index;
   options.incarnation = host->incarnation;

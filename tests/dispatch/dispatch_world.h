@@ -4,6 +4,7 @@
 // the whole data path without gRPC, with faults on request.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -39,12 +40,17 @@ struct LayerInput {
   std::vector<float> weights;
 };
 
+// Makes the transport that a role uses out of its loopback transport.
+using TransportOver =
+    std::function<std::unique_ptr<transport::Transport>(std::unique_ptr<transport::Transport>)>;
+
 class DispatchWorld {
  public:
   static constexpr uint64_t kRouter = 1;
   static constexpr uint64_t kFirstHost = 100;
 
-  explicit DispatchWorld(const WorldShape& shape);
+  // Over loopback alone, or what `over` makes of it.
+  explicit DispatchWorld(const WorldShape& shape, TransportOver over = nullptr);
   ~DispatchWorld();
 
   // Starts host `index` under a new incarnation with every expert, or with those that
@@ -78,12 +84,14 @@ class DispatchWorld {
     std::unique_ptr<expert::ExpertLoop> loop;
   };
 
+  std::unique_ptr<transport::Transport> StartTransport(uint64_t member, uint64_t incarnation);
   absl::StatusOr<transport::PeerAddress> RequestChannel(const v1::Member& host,
                                                         const transport::PeerAddress& router,
                                                         const transport::SlotLayout& layout,
                                                         uint64_t nonce);
 
   const WorldShape shape_;
+  const TransportOver over_;
   kernels::ThreadPool pool_{2};
   kernels::CpuDevice device_{pool_};
   transport::LoopbackNetwork network_;
