@@ -28,7 +28,7 @@ CLI::Validator RangeOf(const std::string& flag) {
       {"--router-workers", CLI::Range(1, 64)},
       {"--expert-hosts", CLI::Range(1, 256)},
       {"--replicas", CLI::Range(1, 16)},
-      {"--dtype", CLI::IsMember({"auto", "fp32", "bf16"})},
+      {"--dtype", CLI::IsMember({"auto", "fp32", "bf16", "bf16-sm90"})},
       {"--device", CLI::Validator(
                        [](const std::string& name) {
                          const auto device = kernels::ParseDeviceName(name);

@@ -56,7 +56,8 @@ void AddPlanFlags(CLI::App& app, PlanOptions& options) {
           "Memory of the expert hosts: 8x80GiB, or unequal ones: 4x80GiB,2x40GiB");
   AddFlag(app, "--replicas", options.replicas, "Hosts that hold each expert")
       ->check(CLI::Range(int64_t{1}, kMaxReplicas));
-  AddFlag(app, "--dtype", options.dtype, "Numerics class")->check(CLI::IsMember({"fp32", "bf16"}));
+  AddFlag(app, "--dtype", options.dtype, "Numerics class")
+      ->check(CLI::IsMember({"fp32", "bf16", "bf16-sm90"}));
   AddFlag(app, "--context", options.context, "Tokens of a stream; 0: the model's limit")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
   AddFlag(app, "--streams", options.streams, "Streams at a time in one router worker")

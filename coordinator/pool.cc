@@ -24,6 +24,8 @@ std::string ClassName(int numerics) {
       return "bf16";
     case v1::NUMERICS_BF16_AMX:
       return "bf16-amx";
+    case v1::NUMERICS_BF16_SM90:
+      return "bf16-sm90";
   }
   return absl::StrCat("class ", numerics);
 }

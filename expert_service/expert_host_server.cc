@@ -22,6 +22,7 @@
 #include "services/runtime/grpc_status.h"
 #include "services/runtime/identity.h"
 #include "services/runtime/membership.h"
+#include "services/runtime/offered_classes.h"
 
 namespace switchyard::expert {
 namespace {
@@ -194,9 +195,7 @@ v1::RegisterRequest ExpertHost::Impl::Registration() const {
   request.set_software_version(kVersion);
   request.set_model_digest(checkpoint.digest());
   const model::ModelSpec& spec = checkpoint.spec();
-  // The checkpoint's own type first, as router workers do: whoever registers first decides.
-  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
-  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
+  runtime::OfferClasses(spec.bfloat16_weights, *options.device, request);
   // A dense model has no experts; the coordinator asks for a size above 0 all the same.
   const uint64_t bytes = std::max<uint64_t>(1, BytesPerExpert(spec, kernels::NumericsClass::kFp32));
   request.set_bytes_per_expert(bytes);

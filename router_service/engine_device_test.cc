@@ -1,8 +1,11 @@
 // A worker on a GPU computes what a worker on the CPU computes: the same bits, for every family,
 // with the experts on the same device. Without a GPU its kernels run on the CPU.
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bazel/fixtures/fixtures.h"
 #include "gtest/gtest.h"
@@ -21,8 +24,8 @@ struct Computed {
 };
 
 Computed Compute(const model::Checkpoint& checkpoint, const std::string& folder,
-                 NumericsClass numerics, const MakeDevice& make_device) {
-  World world({.numerics = numerics}, 2, checkpoint, make_device);
+                 const EngineOptions& options, const MakeDevice& make_device) {
+  World world(options, 2, checkpoint, make_device);
   const Ids inputs = ExpectedIds(folder, "input_ids");
   EvaluateParameters parameters = {.logits = true, .routing = true};
   parameters.tokens = {inputs.begin(), inputs.begin() + std::ssize(inputs) / 2};
@@ -52,8 +55,9 @@ class EngineDeviceTest : public ::testing::TestWithParam<std::tuple<std::string,
     const NumericsClass numerics = std::get<1>(GetParam());
     const auto checkpoint = model::Checkpoint::Open(folder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-    const Computed expected = Compute(*checkpoint, folder, numerics, MakeCpuDevice);
-    const Computed actual = Compute(*checkpoint, folder, numerics, make_device);
+    const EngineOptions options = {.numerics = numerics};
+    const Computed expected = Compute(*checkpoint, folder, options, MakeCpuDevice);
+    const Computed actual = Compute(*checkpoint, folder, options, make_device);
     EXPECT_EQ(actual.evaluated->logits, expected.evaluated->logits);
     EXPECT_EQ(actual.evaluated->routing, expected.evaluated->routing);
     ExpectSame(*actual.greedy, *expected.greedy);
@@ -75,20 +79,87 @@ TEST_P(EngineDeviceTest, GpuEqualsTheProcessor) {
       folder, [](kernels::ThreadPool& threads) { return *kernels::testing::MakeGpu(threads); });
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Families, EngineDeviceTest,
-    ::testing::Combine(::testing::Values("models/mixtral_swa", "models/llama", "models/deepseek_v2",
-                                         "models/deepseek_v3", "models/glm4_moe", "models/gpt_oss",
-                                         "models/olmoe", "models/phimoe", "models/qwen2_moe",
-                                         "models/qwen3_moe", "models/switch_drop",
-                                         "own_models/glam_drops", "own_models/gpt_moe_learned",
-                                         "own_models/gpt_moe_sinusoidal"),
-                       ::testing::Values(NumericsClass::kFp32, NumericsClass::kBf16)),
-    [](const auto& info) {
-      std::string name = std::get<0>(info.param);
-      name.erase(0, name.find('/') + 1);
-      return name + (std::get<1>(info.param) == NumericsClass::kFp32 ? "_fp32" : "_bf16");
-    });
+const auto kFamilies = ::testing::Values(
+    "models/mixtral_swa", "models/llama", "models/deepseek_v2", "models/deepseek_v3",
+    "models/glm4_moe", "models/gpt_oss", "models/olmoe", "models/phimoe", "models/qwen2_moe",
+    "models/qwen3_moe", "models/switch_drop", "own_models/glam_drops", "own_models/gpt_moe_learned",
+    "own_models/gpt_moe_sinusoidal");
+
+std::string Family(std::string folder) { return folder.erase(0, folder.find('/') + 1); }
+
+INSTANTIATE_TEST_SUITE_P(Families, EngineDeviceTest,
+                         ::testing::Combine(kFamilies, ::testing::Values(NumericsClass::kFp32,
+                                                                         NumericsClass::kBf16)),
+                         [](const auto& info) {
+                           const bool fp32 = std::get<1>(info.param) == NumericsClass::kFp32;
+                           return Family(std::get<0>(info.param)) + (fp32 ? "_fp32" : "_bf16");
+                         });
+
+// How many positions have the same experts in every layer on both sides.
+int64_t SameExperts(const Evaluated& a, const Evaluated& b) {
+  int64_t same = a.positions;
+  for (size_t layer = 0; layer < a.routing.size(); ++layer) {
+    const Ids &x = a.routing[layer], &y = b.routing[layer];
+    if (x.empty()) continue;
+    const auto differs = std::mismatch(x.begin(), x.end(), y.begin(), y.end()).first - x.begin();
+    same = std::min<int64_t>(same, differs * a.positions / std::ssize(x));
+  }
+  return a.encoder_routing == b.encoder_routing ? same : 0;
+}
+
+// Class bf16-sm90: whole models with the products of tensor cores.
+class TensorCoresTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  static constexpr NumericsClass kClass = NumericsClass::kBf16Sm90;
+
+  static void ExpectInvariantAndClose(const std::string& folder, const MakeDevice& make_device) {
+    const auto checkpoint = model::Checkpoint::Open(folder);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const Computed whole = Compute(*checkpoint, folder, {.numerics = kClass}, make_device);
+    const Computed pieces = Compute(
+        *checkpoint, folder, {.numerics = kClass, .scheduler = {.prefill_chunk = 3}}, make_device);
+    EXPECT_EQ(pieces.evaluated->logits, whole.evaluated->logits);
+    EXPECT_EQ(pieces.evaluated->routing, whole.evaluated->routing);
+    ExpectSame(*pieces.greedy, *whole.greedy);
+    ExpectSame(*pieces.sampled, *whole.sampled);
+    const Computed bf16 =
+        Compute(*checkpoint, folder, {.numerics = NumericsClass::kBf16}, MakeCpuDevice);
+    ExpectClose(checkpoint->spec(), *whole.evaluated, *bf16.evaluated);
+  }
+
+  // The two classes round at the same places, so that a rounding may fall the other way: the bound
+  // of tests/golden/bf16_test.py, once for each side. It holds up to the first other expert.
+  static void ExpectClose(const model::ModelSpec& spec, const Evaluated& a, const Evaluated& b) {
+    ASSERT_EQ(a.logits.size(), b.logits.size());
+    const int64_t same = SameExperts(a, b);
+    const size_t layers = spec.layers.size() + 2 * spec.encoder_layers.size();
+    const double bound = 2 * 0x1p-9 * static_cast<double>(3 + layers * 14);
+    const auto compared = static_cast<size_t>(same * std::ssize(a.logits) / a.positions);
+    double largest = 0;
+    for (const float logit : b.logits) largest = std::max(largest, std::abs(double{logit}));
+    for (size_t i = 0; i < compared; ++i) {
+      ASSERT_LE(std::abs(double{a.logits[i]} - b.logits[i]), bound * largest) << "logit " << i;
+    }
+    RecordProperty("positions compared", std::to_string(same));
+  }
+};
+
+TEST_P(TensorCoresTest, KernelsOfGpusDoNotDependOnTheBatch) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, GetParam());
+  ExpectInvariantAndClose(folder, kernels::testing::MakeEmulatedDevice);
+}
+
+TEST_P(TensorCoresTest, AGpuDoesNotDependOnTheBatch) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, GetParam());
+  kernels::ThreadPool pool(1);
+  const auto gpu = kernels::testing::MakeGpu(pool);
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+  ExpectInvariantAndClose(
+      folder, [](kernels::ThreadPool& threads) { return *kernels::testing::MakeGpu(threads); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, TensorCoresTest, kFamilies,
+                         [](const auto& info) { return Family(info.param); });
 
 }  // namespace
 }  // namespace switchyard::router

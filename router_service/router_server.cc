@@ -22,6 +22,7 @@
 #include "services/model/progress_bar.h"
 #include "services/runtime/grpc_server.h"
 #include "services/runtime/membership.h"
+#include "services/runtime/offered_classes.h"
 
 namespace switchyard::router {
 namespace {
@@ -188,8 +189,7 @@ v1::RegisterRequest RouterServer::Impl::Registration() const {
   request.set_software_version(kVersion);
   request.set_model_digest(checkpoint.digest());
   const model::ModelSpec& spec = checkpoint.spec();
-  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_BF16 : v1::NUMERICS_FP32);
-  request.add_offered(spec.bfloat16_weights ? v1::NUMERICS_FP32 : v1::NUMERICS_BF16);
+  runtime::OfferClasses(spec.bfloat16_weights, *options.device, request);
   for (const int64_t layer : spec.MoeBlocks()) {
     request.add_moe_layers(static_cast<uint32_t>(layer));
     request.set_experts_per_layer(static_cast<uint32_t>(spec.Block(layer).ffn.router->experts));

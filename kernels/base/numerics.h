@@ -15,6 +15,9 @@ enum class NumericsClass : uint8_t {
   kFp32 = 1,     // fp32 weights and activations, one fma a product
   kBf16 = 2,     // bf16 weights and matmul inputs, fma in pairs, as VDPBF16PS
   kBf16Amx = 3,  // bf16, even and odd chains per 32, as TDPBF16PS: defined, offered by no host yet
+  // bf16, sums of Hopper's tensor cores (docs/gpu.md): GPUs only, and their order is the
+  // hardware's.
+  kBf16Sm90 = 4,
 };
 
 enum class DType : uint8_t { kFloat32 = 1, kBfloat16 = 2 };
@@ -35,6 +38,8 @@ constexpr std::string_view Name(NumericsClass numerics) {
       return "bf16";
     case NumericsClass::kBf16Amx:
       return "bf16-amx";
+    case NumericsClass::kBf16Sm90:
+      return "bf16-sm90";
   }
   return "unknown";
 }
@@ -43,6 +48,7 @@ constexpr std::optional<NumericsClass> ParseNumericsClass(std::string_view name)
   if (name == "fp32") return NumericsClass::kFp32;
   if (name == "bf16") return NumericsClass::kBf16;
   if (name == "bf16-amx") return NumericsClass::kBf16Amx;
+  if (name == "bf16-sm90") return NumericsClass::kBf16Sm90;
   return std::nullopt;
 }
 

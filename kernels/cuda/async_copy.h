@@ -3,21 +3,19 @@
 // Copies from global to shared memory that run beside the threads that start them (PTX ISA,
 // "Asynchronous copy"). For nvcc only.
 
-#include <cuda.h>
-
 #include <cstdint>
 
 namespace switchyard::kernels {
 
-// Tensor map in global memory that the host has written with a copy: before its first use.
-__device__ inline void AcquireTensorMap(const CUtensorMap* map) {
+// A tensor map (tensor_map.h) in global memory that the host has written with a copy: before its
+// first use.
+__device__ inline void AcquireTensorMap(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
 }
 
 // One thread copies the box of the map (tensor_map.h) at `line`; `barrier` counts its bytes. Lines
 // behind the last are zero and counted too.
-__device__ inline void LoadLines(const CUtensorMap* map, int32_t line, uint32_t to,
-                                 uint32_t barrier) {
+__device__ inline void LoadLines(const void* map, int32_t line, uint32_t to, uint32_t barrier) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),

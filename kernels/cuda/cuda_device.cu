@@ -10,6 +10,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/cuda_launch.h"
 #include "kernels/device/simt_device.h"
+#include "kernels/expert_ffn/grouped_gemm_cuda.h"
 
 namespace switchyard::kernels {
 namespace {
@@ -47,13 +48,15 @@ void ReleaseUnified(void* data) {
 absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(int ordinal, ThreadPool& pool) {
   absl::StatusOr<CudaLaunch> launch = CudaLaunch::Create(ordinal);
   if (!launch.ok()) return launch.status();
+  auto products = grouped::TensorCoreProducts::Create(ordinal);
+  if (!products.ok()) return products.status();
   static std::once_flag once;
   std::call_once(once, [ordinal] {
     g_ordinal = ordinal;
     SetMemorySource(UnifiedMemorySource());
   });
-  return std::make_unique<SimtDevice<CudaLaunch>>(absl::StrCat("cuda:", ordinal),
-                                                  *std::move(launch), pool);
+  return std::make_unique<SimtDevice<CudaLaunch, grouped::TensorCoreProducts>>(
+      absl::StrCat("cuda:", ordinal), *std::move(launch), *std::move(products), pool);
 }
 
 MemorySource UnifiedMemorySource() {

@@ -94,8 +94,11 @@ class CudaLaunch {
     if (status_.ok()) status_.Update(pinned_.Reset());
   }
 
-  // For kernels that are not of that form.
-  cudaStream_t stream() const { return stream_.get(); }
+  // For what is not of these forms: `start` puts it on the stream and says whether it could.
+  template <typename Start>
+  void Do(const Start& start) {
+    if (Ready()) status_.Update(start(stream_.get()));
+  }
 
   // Waits for everything launched; what is staged stays where kernels read it.
   void Wait() {

@@ -13,6 +13,9 @@ class CpuDevice final : public Device {
   using Device::Device;
 
   std::string_view name() const override { return "cpu"; }
+  bool Computes(NumericsClass numerics) const override {
+    return numerics == NumericsClass::kFp32 || numerics == NumericsClass::kBf16;
+  }
   int64_t memory_bytes() const override { return HostMemoryBytes(); }
   void Embedding(const EmbeddingArgs& args) override { kernels::Embedding(args); }
   void AddPositions(const AddPositionsArgs& args) override { kernels::AddPositions(args); }

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/attention/attention.h"
+#include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
@@ -45,6 +46,9 @@ class Device {
 
   // All of the memory that it computes in, the host's or a GPU's own, in use or not.
   virtual int64_t memory_bytes() const = 0;
+
+  // Whether it has this class's matmuls. Weights of another class must not reach it.
+  virtual bool Computes(NumericsClass numerics) const = 0;
 
   virtual void Embedding(const EmbeddingArgs& args) = 0;
   virtual void AddPositions(const AddPositionsArgs& args) = 0;

@@ -3,12 +3,10 @@
 // The expert FFN for GPUs: two launches over the rows of all experts, one up to h and one down; a
 // thread an output, a block 128 neighbouring outputs of a row.
 
-#include <cstddef>
-#include <cstring>
 #include <span>
 #include <vector>
 
-#include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/expert_ffn/expert_staging.h"
 #include "kernels/matmul/matmul_simt.h"
 #include "kernels/simt/math.h"
 
@@ -26,14 +24,6 @@ struct ExpertView {
   const float *gate_bias, *up_bias, *down_bias;
   Activation activation;
   float limit;
-};
-
-// A row and its expert, an index.
-struct ExpertRowView {
-  const void* input;
-  void* output;
-  float gate_weight;
-  int32_t expert;
 };
 
 // What both launches read: rows in the order of their groups.
@@ -118,65 +108,19 @@ inline ExpertView View(const ExpertWeights& weights) {
           .limit = weights.limit};
 }
 
-// What a call copies to the device.
-struct ExpertStaging {
-  std::vector<ExpertView> experts;
-  std::vector<ExpertRowView> rows;
-  // Of rows on the host.
-  std::vector<void*> outputs;
-  std::vector<std::byte> elements;
-
-  void Describe(const ExpertBatch& batch) {
-    experts.clear();
-    rows.clear();
-    for (const ExpertGroup& group : batch.groups) {
-      const auto expert = static_cast<int32_t>(experts.size());
-      experts.push_back(View(*group.weights));
-      for (int64_t i = group.begin; i < group.end; ++i) {
-        const ExpertRow& row = batch.rows[static_cast<size_t>(i)];
-        rows.push_back({row.input, row.output, row.gate_weight, expert});
-      }
-    }
-  }
-
-  void GatherInputs(size_t row_bytes) {
-    elements.clear();
-    for (const ExpertRowView& row : rows) {
-      const auto* const bytes = static_cast<const std::byte*>(row.input);
-      elements.insert(elements.end(), bytes, bytes + row_bytes);
-    }
-  }
-
-  // The rows' elements lie one after the other from now on.
-  void MoveRows(const std::byte* inputs, size_t input_bytes, std::byte* to, size_t output_bytes) {
-    outputs.clear();
-    for (size_t i = 0; i < rows.size(); ++i) {
-      outputs.push_back(rows[i].output);
-      rows[i].input = inputs + i * input_bytes;
-      rows[i].output = to + i * output_bytes;
-    }
-  }
-
-  void ScatterOutputs(size_t row_bytes) const {
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      std::memcpy(outputs[i], elements.data() + i * row_bytes, row_bytes);
-    }
-  }
-};
-
 // The launches, on rows that the device reaches.
 template <typename Launch>
 void RunExperts(const ExpertBatch& batch, const ExpertStaging& staging, ExpertWorkspace& workspace,
                 Launch& launch) {
+  // Kept by the thread, so that it allocates only while it grows.
+  static thread_local std::vector<ExpertView> experts;
+  experts.clear();
+  for (const ExpertGroup& group : batch.groups) experts.push_back(View(*group.weights));
   const PackedMatrix& gate = batch.groups[0].weights->gate;
   const DType wire_type = WireType(gate.numerics());
-  const size_t activation_bytes =
-      staging.rows.size() * static_cast<size_t>(gate.n()) * SizeOf(wire_type);
-  if (activation_bytes > workspace.activations.size()) {
-    launch.Wait();  // earlier launches may still use the old memory
-    workspace.activations.Reserve(activation_bytes);
-  }
-  const ExpertRowsView rows{.experts = launch.Stage(std::span(staging.experts)),
+  ReserveActivations(
+      workspace, staging.rows.size() * static_cast<size_t>(gate.n()) * SizeOf(wire_type), launch);
+  const ExpertRowsView rows{.experts = launch.Stage(std::span<const ExpertView>(experts)),
                             .rows = launch.Stage(std::span(staging.rows)),
                             .count = std::ssize(staging.rows),
                             .intermediate = gate.n(),
@@ -190,24 +134,8 @@ void RunExperts(const ExpertBatch& batch, const ExpertStaging& staging, ExpertWo
 
 template <typename Launch>
 void ExpertFfn(const ExpertBatch& batch, ExpertWorkspace& workspace, Launch& launch) {
-  // Kept by the thread, so that it allocates only while it grows.
   static thread_local ExpertStaging staging;
-  staging.Describe(batch);
-  if (staging.rows.empty()) return;
-  if (!batch.rows_on_host) return RunExperts(batch, staging, workspace, launch);
-  const PackedMatrix& gate = batch.groups[0].weights->gate;
-  const size_t hidden = static_cast<size_t>(gate.k());
-  const size_t input_bytes = hidden * SizeOf(WireType(gate.numerics()));
-  const size_t output_bytes = hidden * SizeOf(batch.output_type);
-  const size_t all_output_bytes = staging.rows.size() * output_bytes;
-  staging.GatherInputs(input_bytes);
-  const std::byte* const inputs = launch.Stage(std::span<const std::byte>(staging.elements));
-  auto* const outputs = launch.template Scratch<std::byte>(static_cast<int64_t>(all_output_bytes));
-  staging.MoveRows(inputs, input_bytes, outputs, output_bytes);
-  RunExperts(batch, staging, workspace, launch);
-  staging.elements.resize(all_output_bytes);
-  launch.Fetch(outputs, std::span(staging.elements));
-  staging.ScatterOutputs(output_bytes);
+  WithReachableRows(batch, staging, launch, [&] { RunExperts(batch, staging, workspace, launch); });
 }
 
 }  // namespace switchyard::kernels::simt

@@ -6,8 +6,6 @@
 // does. So a stage that is given back too early, or read too early, gives wrong sums (and is a data
 // race, which ThreadSanitizer reports). Mistakes that would hang a device end the program.
 
-#include <cuda.h>
-
 #include <barrier>
 #include <chrono>
 #include <condition_variable>
@@ -23,6 +21,7 @@
 
 #include "kernels/base/bf16.h"
 #include "kernels/expert_ffn/grouped_gemm_descriptor_model.h"
+#include "kernels/expert_ffn/grouped_gemm_host.h"
 #include "kernels/expert_ffn/grouped_gemm_layout.h"
 
 namespace switchyard::kernels {
@@ -126,21 +125,11 @@ void LowerRegisters() {}
 template <int kRegisters>
 void RaiseRegisters() {}
 
-// In place of what the driver encodes.
-struct EmulatedMap {
-  const uint16_t* first;
-  int64_t lines;
-  int32_t box_lines;
-};
-inline void EmulateTensorMap(const EmulatedMap& map, CUtensorMap& encoded) {
-  std::memcpy(&encoded, &map, sizeof(map));
-}
-inline void AcquireTensorMap(const CUtensorMap*) {}
-inline void LoadLines(const CUtensorMap* encoded, int32_t line, uint32_t to, uint32_t barrier) {
-  EmulatedMap map;
-  std::memcpy(&map, encoded, sizeof(map));
+inline void AcquireTensorMap(const void*) {}
+inline void LoadLines(const void* encoded, int32_t line, uint32_t to, uint32_t barrier) {
+  const auto map = grouped::HostMap::Decode(*static_cast<const grouped::WeightMap*>(encoded));
   EmulatedBlock& block = *g_emulated.block;
-  for (int32_t i = 0; i < map.box_lines; ++i) {
+  for (int32_t i = 0; i < grouped::kInstructionRows; ++i) {
     for (uint32_t chunk = 0; chunk < 8; ++chunk) {
       const uint32_t offset = static_cast<uint32_t>(i) * grouped::kLineBytes + 16 * chunk;
       unsigned char* const chunk_to = &block.memory[to + grouped::Swizzle(offset)];
@@ -151,7 +140,7 @@ inline void LoadLines(const CUtensorMap* encoded, int32_t line, uint32_t to, uin
       }
     }
   }
-  block.barrier(barrier).Complete(int64_t{map.box_lines} * grouped::kLineBytes);
+  block.barrier(barrier).Complete(grouped::kTileBytes);
 }
 
 inline void CopyChunk(uint32_t to, const void* from, uint32_t bytes) {

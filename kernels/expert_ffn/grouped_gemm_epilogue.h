@@ -30,15 +30,15 @@ SWITCHYARD_SIMT uint32_t PackPair(float first, float second) {
   return FloatToBf16(first) | static_cast<uint32_t>(FloatToBf16(second)) << 16;
 }
 
-// A thread's outputs of one token: feature, feature + 1 of each half of its block. With a pair of
-// matrices half 0 is of W_gate and half 1 of W_up, else they follow one another.
+// A thread's outputs of one token: two neighbours of each half of its block. With a pair of
+// matrices half 0 is of W_gate and half 1 of W_up.
 struct ThreadSums {
   float of[2][2];
 };
 
 // What a thread needs to know of its tile.
 struct ThreadTile {
-  int64_t feature;  // its first
+  int64_t feature[2];  // its first of each half
   float bias[2][2];
   Activation activation;
   float limit;
@@ -55,54 +55,69 @@ template <Product product>
 SWITCHYARD_SIMT ThreadTile DescribeTile(const ProductArgs& args, const Tile& tile, int64_t block,
                                         int thread) {
   const ExpertView& expert = args.experts[tile.expert];
-  const bool paired = args.weights.paired;
-  ThreadTile view{
-      .feature = block * args.weights.block_features() + FirstFeatureOfThread(paired, thread),
-      .activation = expert.activation,
-      .limit = expert.limit};
+  ThreadTile view{.activation = expert.activation, .limit = expert.limit};
   const float* const first = product == Product::kFirst ? expert.gate_bias : expert.down_bias;
-  LoadBias(first, view.feature, args.weights.features, view.bias[0]);
-  LoadBias(paired ? expert.up_bias : first, paired ? view.feature : view.feature + 2,
-           args.weights.features, view.bias[1]);
+  for (int half = 0; half < 2; ++half) {
+    view.feature[half] =
+        args.weights.row_tile(block, half) * kInstructionRows + FirstFeatureOfThread(thread);
+    LoadBias(args.weights.paired && half == 1 ? expert.up_bias : first, view.feature[half],
+             args.weights.features, view.bias[half]);
+  }
   return view;
 }
 
-// Two neighbours of h for a pair of matrices, four for one; features behind the last are written
-// only as far as the row's padding, which nothing reads.
+// Features behind the last are written only as far as the row's padding, which nothing reads.
 SWITCHYARD_SIMT void StoreHidden(const ProductArgs& args, const ThreadTile& view, int64_t row,
                                  const ThreadSums& sums) {
-  if (view.feature >= args.h_stride) return;
-  uint16_t* const to = args.h + row * args.h_stride + view.feature;
+  uint16_t* const h = args.h + row * args.h_stride;
+  const auto store = [&](int64_t feature, float first, float second) {
+    if (feature >= args.h_stride) return;
+    *reinterpret_cast<Neighbours<uint32_t, 1>*>(h + feature) = {{PackPair(first, second)}};
+  };
   if (args.weights.paired) {
-    float h[2];
-    for (int i = 0; i < 2; ++i) {
-      h[i] = simt::ApplyGated(view.activation, view.limit, sums.of[0][i], sums.of[1][i]);
-    }
-    *reinterpret_cast<Neighbours<uint32_t, 1>*>(to) = {{PackPair(h[0], h[1])}};
-  } else {
-    uint32_t pairs[2];
-    for (int half = 0; half < 2; ++half) {
-      pairs[half] = PackPair(simt::ApplyActivation(view.activation, sums.of[half][0]),
-                             simt::ApplyActivation(view.activation, sums.of[half][1]));
-    }
-    *reinterpret_cast<Neighbours<uint32_t, 2>*>(to) = {{pairs[0], pairs[1]}};
+    store(view.feature[0],
+          simt::ApplyGated(view.activation, view.limit, sums.of[0][0], sums.of[1][0]),
+          simt::ApplyGated(view.activation, view.limit, sums.of[0][1], sums.of[1][1]));
+    return;
+  }
+  for (int half = 0; half < 2; ++half) {
+    store(view.feature[half], simt::ApplyActivation(view.activation, sums.of[half][0]),
+          simt::ApplyActivation(view.activation, sums.of[half][1]));
   }
 }
 
-// Four neighbouring outputs: the number of outputs is a multiple of 8.
-SWITCHYARD_SIMT void StoreOutput(const ProductArgs& args, const ThreadTile& view,
-                                 const ExpertRow& row, const ThreadSums& sums) {
-  if (view.feature >= args.weights.features) return;
-  const Neighbours<float, 4> y = {{row.gate_weight * sums.of[0][0], row.gate_weight * sums.of[0][1],
-                                   row.gate_weight * sums.of[1][0],
-                                   row.gate_weight * sums.of[1][1]}};
+// Two neighbours of a row's outputs, or what there is of them.
+SWITCHYARD_SIMT void StoreNeighbours(const ProductArgs& args, void* output, int64_t feature,
+                                     float first, float second) {
+  const int64_t left = args.weights.features - feature;
+  if (left <= 0) return;
   if (args.output_type == DType::kFloat32) {
-    float* const to = static_cast<float*>(row.output) + view.feature;
-    *reinterpret_cast<Neighbours<float, 4>*>(to) = y;
+    float* const to = static_cast<float*>(output) + feature;
+    if (args.stores_pairs) {
+      *reinterpret_cast<Neighbours<float, 2>*>(to) = {{first, second}};
+      return;
+    }
+    to[0] = first;
+    if (left > 1) to[1] = second;
   } else {
-    uint16_t* const to = static_cast<uint16_t*>(row.output) + view.feature;
-    *reinterpret_cast<Neighbours<uint32_t, 2>*>(to) = {
-        {PackPair(y.of[0], y.of[1]), PackPair(y.of[2], y.of[3])}};
+    uint16_t* const to = static_cast<uint16_t*>(output) + feature;
+    if (args.stores_pairs) {
+      *reinterpret_cast<Neighbours<uint32_t, 1>*>(to) = {{PackPair(first, second)}};
+      return;
+    }
+    to[0] = FloatToBf16(first);
+    if (left > 1) to[1] = FloatToBf16(second);
+  }
+}
+
+SWITCHYARD_SIMT void StoreOutput(const ProductArgs& args, const ThreadTile& view, int64_t row,
+                                 const ThreadSums& sums) {
+  const bool matmul = args.rows == nullptr;
+  void* const output = matmul ? args.y + row * args.y_stride : args.rows[row].output;
+  const float weight = matmul ? 1.0f : args.rows[row].gate_weight;
+  for (int half = 0; half < 2; ++half) {
+    StoreNeighbours(args, output, view.feature[half], weight * sums.of[half][0],
+                    weight * sums.of[half][1]);
   }
 }
 
@@ -129,7 +144,7 @@ SWITCHYARD_SIMT void StoreTile(const ProductArgs& args, const Tile& tile, int64_
       if constexpr (product == Product::kFirst) {
         StoreHidden(args, view, row, token);
       } else {
-        StoreOutput(args, view, args.rows[row], token);
+        StoreOutput(args, view, row, token);
       }
     }
     SWITCHYARD_UNROLL

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/matmul/tile_layout.h"
 #include "kernels/simt/simt.h"
 
 // For loops over registers, which have no index that is known only at run time, and for the loop
@@ -24,18 +25,19 @@
 
 namespace switchyard::kernels::grouped {
 
-// What one warpgroup multiplies: two instructions of 64 weight rows. In a first product with three
-// matrices the upper one is of W_gate and the lower of W_up, so both halves of an activation are in
-// the same thread.
-inline constexpr int kInstructionRows = 64;
+// What one warpgroup multiplies: two instructions of 64 weight rows, each a packed tile
+// (tile_layout.h). In a first product with three matrices the upper one is of W_gate and the lower
+// of W_up, so both halves of an activation are in the same thread.
+inline constexpr int kInstructionRows = TileLayout::kRows;
 inline constexpr int kBlockRows = 2 * kInstructionRows;
 
 // A step of the pipeline is 64 k: 128 bytes a row, the width of the widest swizzle, four
 // instructions of 16 k.
-inline constexpr int kStepDepth = 64;
+inline constexpr int kStepDepth = TileLayout::kDepth;
 inline constexpr int kInstructionDepth = 16;
 inline constexpr int kLineBytes = 2 * kStepDepth;
-inline constexpr int kBlockBytes = kBlockRows * kLineBytes;
+inline constexpr int kTileBytes = kInstructionRows * kLineBytes;
+inline constexpr int kBlockBytes = 2 * kTileBytes;
 
 // Eight lines, the unit of the swizzle; tiles start at multiples of it.
 inline constexpr int kAtomBytes = 8 * kLineBytes;
@@ -90,34 +92,17 @@ SWITCHYARD_SIMT constexpr int FragmentColumn(int lane, int group, int c) {
   return 8 * group + 2 * (lane % 4) + c;
 }
 
-// Which row of which matrix a row of a packed block is.
-struct PackedRow {
-  int matrix;   // 0 W_gate or the only one, 1 W_up
-  int feature;  // counted from the block's first
-};
-
-// Rows are permuted so that the rows which one thread accumulates are neighbouring outputs and a
-// warp's store of one token is contiguous: 32 bytes of bf16 for a pair of matrices (block of 64
-// outputs), 64 for one (block of 128). An output stays one chain over k: the order changes no bit.
-SWITCHYARD_SIMT constexpr PackedRow RowOfBlock(bool paired, int row) {
-  const int half = row / kInstructionRows, in_half = row % kInstructionRows;
-  const int warp = in_half / 16, upper = in_half % 16 / 8, quad = in_half % 8;
-  return paired ? PackedRow{half, 16 * warp + 2 * quad + upper}
-                : PackedRow{0, 32 * warp + 4 * quad + 2 * half + upper};
-}
-
-// The first output, counted from the block's first, of a thread of a warpgroup.
-SWITCHYARD_SIMT constexpr int FirstFeatureOfThread(bool paired, int thread) {
-  const int warp = thread / 32, quad = thread % 32 / 4;
-  return paired ? 16 * warp + 2 * quad : 32 * warp + 4 * quad;
+// The first output of a thread of a warpgroup in a packed tile; the next one is its too. A warp's
+// store of one token is contiguous: 32 bytes of bf16.
+SWITCHYARD_SIMT constexpr int FirstFeatureOfThread(int thread) {
+  return 16 * (thread / 32) + 2 * (thread % 32 / 4);
 }
 
 SWITCHYARD_SIMT constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Packed weights of one product: blocks of 128 rows, in a block steps of 64 k, in a step 128 lines
-// of 128 bytes; rows and k beyond the matrix are zero. What one copy of TMA reads is then 16 KiB
-// that lie together, and the whole is a plain matrix of lines for the tensor map.
-struct PackedShape {
+// The weights of one product as the kernel walks them: blocks of two packed tiles, of one matrix or
+// one of each of a pair. A block may name a tile behind the matrix's last: it reads as zero.
+struct ProductShape {
   int64_t features;  // of each matrix
   int64_t k;
   bool paired;
@@ -127,15 +112,13 @@ struct PackedShape {
   }
   SWITCHYARD_SIMT constexpr int64_t blocks() const { return CeilDiv(features, block_features()); }
   SWITCHYARD_SIMT constexpr int64_t steps() const { return CeilDiv(k, kStepDepth); }
-  SWITCHYARD_SIMT constexpr int64_t lines() const { return blocks() * steps() * kBlockRows; }
-  SWITCHYARD_SIMT constexpr int64_t bytes() const { return lines() * kLineBytes; }
-  // The first line of a block's step.
-  SWITCHYARD_SIMT constexpr int64_t line(int64_t block, int64_t step) const {
-    return (block * steps() + step) * kBlockRows;
+  // Which tile of its matrix half `half` of a block is.
+  SWITCHYARD_SIMT constexpr int64_t row_tile(int64_t block, int half) const {
+    return paired ? block : 2 * block + half;
   }
 };
 
-// Bytes between rows of h: what a copy of 16 bytes can start at.
+// Elements between rows of bf16 of which each can be the start of copies of 16 bytes.
 SWITCHYARD_SIMT constexpr int64_t RowStride(int64_t elements) { return CeilDiv(elements, 8) * 8; }
 
 // Shared memory of a block of threads: the stages of the pipeline, each the weights of its

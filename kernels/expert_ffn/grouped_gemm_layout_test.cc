@@ -1,17 +1,15 @@
-// Layout, packing, schedule and plan of the grouped GEMM: all that is decided without a device.
+// Layout, schedule and plan of the grouped GEMM: all that is decided without a device.
 
 #include "kernels/expert_ffn/grouped_gemm_layout.h"
 
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <map>
 #include <set>
 #include <tuple>
 #include <vector>
 
 #include "kernels/expert_ffn/grouped_gemm_descriptor_model.h"
-#include "kernels/expert_ffn/grouped_gemm_pack.h"
 #include "kernels/expert_ffn/grouped_gemm_plan.h"
 #include "kernels/expert_ffn/grouped_gemm_schedule.h"
 
@@ -84,63 +82,34 @@ TEST(ChunkBytesTest, CountsARowOnce) {
   }
 }
 
-// A warp's store of one token: a contiguous range, each thread's part in one piece.
-TEST(RowOfBlockTest, AThreadsRowsAreNeighbours) {
-  for (const bool paired : {false, true}) {
-    std::set<std::pair<int, int>> seen;
-    for (int thread = 0; thread < 128; ++thread) {
+// A thread's registers of an instruction are neighbouring rows of W, and all threads' are all rows.
+TEST(TileLayoutTest, AThreadsRowsAreNeighbours) {
+  std::set<int64_t> seen;
+  for (int thread = 0; thread < 128; ++thread) {
+    for (int upper = 0; upper < 2; ++upper) {
+      const int line = 16 * (thread / 32) + 8 * upper + thread % 32 / 4;
+      const int feature = FirstFeatureOfThread(thread) + upper;
+      EXPECT_EQ(TileLayout::LineInTile(feature), line);
+      seen.insert(feature);
+    }
+  }
+  EXPECT_EQ(seen.size(), size_t{kInstructionRows});
+}
+
+TEST(ProductShapeTest, BlocksHoldEveryTileOnce) {
+  for (const int64_t features : {1, 64, 65, 128, 150, 200}) {
+    const ProductShape one{.features = features, .k = 64, .paired = false};
+    const ProductShape pair{.features = features, .k = 64, .paired = true};
+    const int64_t tiles = TileLayout{.n = features, .k = 64}.row_tiles();
+    EXPECT_EQ(pair.blocks(), tiles);
+    EXPECT_EQ(one.blocks(), (tiles + 1) / 2);
+    for (int64_t block = 0; block < pair.blocks(); ++block) {
       for (int half = 0; half < 2; ++half) {
-        for (int upper = 0; upper < 2; ++upper) {
-          const int row =
-              kInstructionRows * half + 16 * (thread / 32) + 8 * upper + thread % 32 / 4;
-          const PackedRow found = RowOfBlock(paired, row);
-          EXPECT_EQ(found.matrix, paired ? half : 0);
-          EXPECT_EQ(found.feature,
-                    FirstFeatureOfThread(paired, thread) + upper + (paired ? 0 : 2 * half));
-          seen.emplace(found.matrix, found.feature);
-        }
-      }
-    }
-    EXPECT_EQ(seen.size(), size_t{kBlockRows});
-  }
-}
-
-TEST(PackTest, EveryElementLiesWhereTheLayoutSays) {
-  for (const bool paired : {false, true}) {
-    const PackedShape shape{.features = 150, .k = 100, .paired = paired};
-    std::vector<uint16_t> gate, up;
-    for (int i = 0; i < 150 * 100; ++i) {
-      gate.push_back(static_cast<uint16_t>(1 + i));
-      up.push_back(static_cast<uint16_t>(30000 + i));
-    }
-    std::vector<uint16_t> packed(static_cast<size_t>(shape.bytes()) / 2, 0xffff);
-    // In two parts, as two threads would.
-    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{1, shape.blocks()}, {0, 1}}) {
-      PackBlocks(shape, {gate.data()}, {paired ? up.data() : nullptr}, begin, end, packed.data());
-    }
-    for (int64_t line = 0; line < shape.lines(); ++line) {
-      const int64_t block = line / kBlockRows / shape.steps();
-      const int64_t step = line / kBlockRows % shape.steps();
-      const PackedRow row = RowOfBlock(paired, static_cast<int>(line % kBlockRows));
-      const int64_t feature = block * shape.block_features() + row.feature;
-      for (int64_t i = 0; i < kStepDepth; ++i) {
-        const int64_t k = step * kStepDepth + i;
-        const bool exists = feature < shape.features && k < shape.k;
-        const auto& source = row.matrix == 0 ? gate : up;
-        ASSERT_EQ(packed[static_cast<size_t>(line * kStepDepth + i)],
-                  exists ? source[static_cast<size_t>(feature * shape.k + k)] : 0);
+        EXPECT_EQ(pair.row_tile(block, half), block);
+        EXPECT_EQ(one.row_tile(block, half), 2 * block + half);
       }
     }
   }
-}
-
-TEST(PackTest, Fp32IsRoundedToNearestEven) {
-  const PackedShape shape{.features = 1, .k = 2, .paired = false};
-  const float source[] = {std::bit_cast<float>(0x3f808000u), std::bit_cast<float>(0x3f818000u)};
-  std::vector<uint16_t> packed(static_cast<size_t>(shape.bytes()) / 2);
-  PackBlocks(shape, {source, DType::kFloat32}, {}, 0, 1, packed.data());
-  EXPECT_EQ(packed[0], 0x3f80);
-  EXPECT_EQ(packed[1], 0x3f82);
 }
 
 // (expert, row tile, row) of every tile of a launch, with how often it is computed.
@@ -207,7 +176,7 @@ TEST(ScheduleTest, TilesOfTheSameWeightsAreNeighbours) {
 constexpr int kMultiprocessors = 132;
 
 TEST(PlanTest, FitsAndFillsSharedMemory) {
-  const PackedShape weights{.features = 4096, .k = 14336, .paired = false};
+  const ProductShape weights{.features = 4096, .k = 14336, .paired = false};
   for (int32_t rows = 1; rows <= 512; ++rows) {
     for (const int32_t experts : {1, 8, 64}) {
       const std::vector<RowGroup> groups(static_cast<size_t>(experts), {0, 0, rows});
@@ -226,7 +195,7 @@ TEST(PlanTest, FitsAndFillsSharedMemory) {
 }
 
 TEST(PlanTest, FewTilesAreMadeSmaller) {
-  const PackedShape weights{.features = 4096, .k = 14336, .paired = false};
+  const ProductShape weights{.features = 4096, .k = 14336, .paired = false};
   const std::vector<RowGroup> two(2, {0, 0, 1}), sixteen(16, {0, 0, 1});
   const ProductPlan few = PlanProduct(weights, two, kMultiprocessors);
   EXPECT_EQ(few.shared.warpgroups, 1);
@@ -237,7 +206,7 @@ TEST(PlanTest, FewTilesAreMadeSmaller) {
 }
 
 TEST(PlanTest, NoRowsAreNoTiles) {
-  const PackedShape weights{.features = 64, .k = 64, .paired = true};
+  const ProductShape weights{.features = 64, .k = 64, .paired = true};
   EXPECT_EQ(PlanProduct(weights, {}, kMultiprocessors).tiles, 0);
   const RowGroup empty{};
   EXPECT_EQ(PlanProduct(weights, {&empty, 1}, kMultiprocessors).tiles, 0);

@@ -11,7 +11,7 @@ int64_t CountTiles(std::span<const RowGroup> groups, int32_t row_tiles) {
   return tiles;
 }
 
-int32_t RowTiles(const PackedShape& weights, int warpgroups) {
+int32_t RowTiles(const ProductShape& weights, int warpgroups) {
   return static_cast<int32_t>(CeilDiv(weights.blocks(), warpgroups));
 }
 
@@ -29,7 +29,7 @@ int Stages(int warpgroups, int width) {
 
 }  // namespace
 
-ProductPlan PlanProduct(const PackedShape& weights, std::span<const RowGroup> groups,
+ProductPlan PlanProduct(const ProductShape& weights, std::span<const RowGroup> groups,
                         int multiprocessors) {
   int32_t most_rows = 1;
   for (const RowGroup& group : groups) most_rows = std::max(most_rows, group.rows);

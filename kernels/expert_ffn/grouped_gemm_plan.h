@@ -28,7 +28,7 @@ struct ProductPlan {
 };
 
 // `groups`: each with fewer than 2^31 / 128 rows in all; `multiprocessors` at least 1.
-ProductPlan PlanProduct(const PackedShape& weights, std::span<const RowGroup> groups,
+ProductPlan PlanProduct(const ProductShape& weights, std::span<const RowGroup> groups,
                         int multiprocessors);
 
 }  // namespace switchyard::kernels::grouped

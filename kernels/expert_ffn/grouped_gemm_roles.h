@@ -70,6 +70,14 @@ struct StageCursor {
   }
 };
 
+// The maps of a block's halves.
+template <Product product>
+SWITCHYARD_DEVICE const WeightMap* MapOf(const ProductArgs& args, int expert, int half) {
+  const ExpertView& view = args.experts[expert];
+  if constexpr (product == Product::kDown) return &view.down;
+  return args.weights.paired && half == 1 ? &view.up : &view.gate;
+}
+
 template <Product product, int kWarpgroups>
 SWITCHYARD_DEVICE void FeedWeights(const ProductArgs& args, uint32_t shared, const Place& place) {
   TileCursor cursor(args.groups, args.group_count, args.row_tiles);
@@ -77,19 +85,25 @@ SWITCHYARD_DEVICE void FeedWeights(const ProductArgs& args, uint32_t shared, con
   Tile tile;
   int expert = -1;
   for (int64_t index = place.block; cursor.Seek(index, &tile); index += place.blocks) {
-    const ExpertView& view = args.experts[tile.expert];
-    const CUtensorMap* const map = product == Product::kFirst ? &view.first : &view.down;
-    if (tile.expert != expert) AcquireTensorMap(map);
+    const WeightMap* const maps[2] = {MapOf<product>(args, tile.expert, 0),
+                                      MapOf<product>(args, tile.expert, 1)};
+    if (tile.expert != expert) {
+      for (const WeightMap* map : maps) AcquireTensorMap(map);
+    }
     expert = tile.expert;
     const int64_t block = int64_t{tile.row_tile} * kWarpgroups;
     for (int step = 0; step < args.steps; ++step) {
       WaitForPhase(shared + args.shared.empty(at.stage), at.phase ^ 1);
       const uint32_t full = shared + args.shared.full(at.stage);
       ArriveAndExpect(full, kWarpgroups * kBlockBytes);
-      // The last tile may have a block too few; its lines are behind the last, thus zero.
-      for (int i = 0; i < kWarpgroups; ++i) {
-        LoadLines(map, static_cast<int32_t>(args.weights.line(block + i, step)),
-                  shared + args.shared.weights(at.stage, i), full);
+      // The last blocks may be tiles too few; their lines are behind the last, thus zero.
+      for (int half = 0; half < 2 * kWarpgroups; ++half) {
+        const int64_t row_tile = args.weights.row_tile(block + half / 2, half % 2);
+        const int64_t line = (row_tile * args.steps + step) * kInstructionRows;
+        LoadLines(maps[half % 2], static_cast<int32_t>(line),
+                  shared + args.shared.weights(at.stage, half / 2) +
+                      static_cast<uint32_t>(half % 2) * kTileBytes,
+                  full);
       }
       at.Advance(args.shared.stages);
     }
@@ -103,7 +117,7 @@ SWITCHYARD_DEVICE const char* SourceRow(const ProductArgs& args, const Tile& til
   if constexpr (product == Product::kFirst) {
     return static_cast<const char*>(args.rows[row].input);
   } else {
-    return reinterpret_cast<const char*>(args.h + row * args.h_stride);
+    return reinterpret_cast<const char*>(args.x + row * args.x_stride);
   }
 }
 

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "kernels/base/bf16.h"
-#include "kernels/expert_ffn/grouped_gemm_source.h"
+#include "kernels/base/memory.h"
+#include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/expert_ffn/grouped_gemm_layout.h"
 #include "kernels/testing/values.h"
 
 namespace switchyard::kernels::testing {
@@ -66,9 +68,15 @@ inline Bounded ExactActivation(Activation activation, const Bounded& x) {
   return {ExactActivation(activation, x.value), 1.2 * x.bound + 0x1p-20 * std::abs(x.value)};
 }
 
+struct ExpertShape {
+  int64_t hidden;
+  int64_t intermediate;
+  bool gated;
+};
+
 class GroupedProblem {
  public:
-  GroupedProblem(const grouped::ExpertShape& shape, Activation activation, bool biased,
+  GroupedProblem(const ExpertShape& shape, Activation activation, bool biased,
                  const std::vector<int64_t>& rows_of_experts)
       : shape(shape), activation(activation), rows_of_experts(rows_of_experts) {
     const int64_t h = shape.hidden, i = shape.intermediate;
@@ -84,18 +92,32 @@ class GroupedProblem {
     gate_weights = RandomValues(rows, ++seed_);
   }
 
-  grouped::ExpertSource Source(size_t expert) const {
+  ExpertWeights Weights(size_t expert, NumericsClass numerics) const {
     const Expert& e = experts[expert];
-    return {.hidden = shape.hidden,
-            .intermediate = shape.intermediate,
-            .gate = {e.gate.data()},
-            .up = {shape.gated ? e.up.data() : nullptr},
-            .down = {e.down.data()},
-            .gate_bias = e.gate_bias,
-            .up_bias = e.up_bias,
-            .down_bias = e.down_bias,
+    const auto pack = [&](const std::vector<uint16_t>& values, int64_t n, int64_t k) {
+      if (values.empty()) return PackedMatrix();
+      PackedMatrix w(numerics, n, k);
+      w.PackRows(0, n, values.data(), DType::kBfloat16);
+      return w;
+    };
+    const auto floats = [](const std::vector<float>& values) {
+      return Floats(values.begin(), values.end());
+    };
+    return {.gate = pack(e.gate, shape.intermediate, shape.hidden),
+            .up = pack(e.up, shape.intermediate, shape.hidden),
+            .down = pack(e.down, shape.hidden, shape.intermediate),
             .activation = activation,
-            .limit = limit};
+            .limit = limit,
+            .gate_bias = floats(e.gate_bias),
+            .up_bias = floats(e.up_bias),
+            .down_bias = floats(e.down_bias)};
+  }
+
+  // Of all experts.
+  std::vector<ExpertWeights> AllWeights(NumericsClass numerics) const {
+    std::vector<ExpertWeights> weights;
+    for (size_t e = 0; e < experts.size(); ++e) weights.push_back(Weights(e, numerics));
+    return weights;
   }
 
   size_t ExpertOf(int64_t row) const {
@@ -140,7 +162,7 @@ class GroupedProblem {
     std::vector<float> gate_bias, up_bias, down_bias;
   };
 
-  grouped::ExpertShape shape;
+  ExpertShape shape;
   Activation activation;
   float limit = 0.75f;
   std::vector<int64_t> rows_of_experts;

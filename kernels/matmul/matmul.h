@@ -10,13 +10,15 @@
 #include "kernels/base/buffer.h"
 #include "kernels/base/numerics.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/matmul/tile_layout.h"
 
 namespace switchyard::kernels {
 
 // Weights of a linear layer, W [n, k] row-major on disk, packed for the vector units: panels of 16
 // outputs, inside a panel k ascending (class fp32: one k of 16 outputs; class bf16: a pair of k of
-// 16 outputs), 64-byte aligned, tail outputs and an odd last k padded with zero. Movable; after
-// packing, all const methods are safe from any thread.
+// 16 outputs), 64-byte aligned, tail outputs and an odd last k padded with zero. Class bf16-sm90
+// has no panels but tiles (tile_layout.h). Movable; after packing, all const methods are safe from
+// any thread.
 class PackedMatrix {
  public:
   static constexpr int64_t kPanel = 16;
@@ -41,9 +43,13 @@ class PackedMatrix {
   int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
   int64_t panel_bytes() const;
   const void* panel(int64_t index) const;
+  TileLayout tiles() const { return {.n = n_, .k = k_}; }
+  const void* data() const { return buffer_.data(); }
   size_t bytes() const { return buffer_.size(); }
 
  private:
+  void PackTiles(int64_t first_row, int64_t rows, const void* source, DType type);
+
   NumericsClass numerics_ = NumericsClass::kFp32;
   int64_t n_ = 0;
   int64_t k_ = 0;

@@ -71,6 +71,17 @@ void PackPanel(const char* source, int64_t k, int64_t begin, int64_t end, uint32
   }
 }
 
+// `count` elements of `source` from `first` on, and zeros up to the end of a line of a tile.
+void PackLine(const void* source, DType type, int64_t first, int64_t count, uint16_t* line) {
+  if (type == DType::kBfloat16) {
+    std::copy_n(static_cast<const uint16_t*>(source) + first, count, line);
+  } else {
+    const float* const from = static_cast<const float*>(source) + first;
+    std::transform(from, from + count, line, FloatToBf16);
+  }
+  std::fill(line + count, line + TileLayout::kDepth, uint16_t{0});
+}
+
 }  // namespace
 
 PackedMatrix::PackedMatrix(NumericsClass numerics, int64_t n, int64_t k)
@@ -79,6 +90,7 @@ PackedMatrix::PackedMatrix(NumericsClass numerics, int64_t n, int64_t k)
 }
 
 int64_t PackedMatrix::BytesOf(NumericsClass numerics, int64_t n, int64_t k) {
+  if (numerics == NumericsClass::kBf16Sm90) return TileLayout{.n = n, .k = k}.bytes();
   return (n + kPanel - 1) / kPanel * BytesOfPanel(numerics, k);
 }
 
@@ -89,6 +101,7 @@ const void* PackedMatrix::panel(int64_t index) const {
 }
 
 void PackedMatrix::PackRows(int64_t first_row, int64_t rows, const void* source, DType type) {
+  if (numerics_ == NumericsClass::kBf16Sm90) return PackTiles(first_row, rows, source, type);
   const int64_t lines = LinesOfPanel(numerics_, k_);
   const bool pairs = numerics_ != NumericsClass::kFp32;
   const auto pack =
@@ -112,7 +125,25 @@ void PackedMatrix::PackRows(int64_t first_row, int64_t rows, const void* source,
   }
 }
 
+void PackedMatrix::PackTiles(int64_t first_row, int64_t rows, const void* source, DType type) {
+  const TileLayout layout = tiles();
+  auto* const packed = buffer_.As<uint16_t>();
+  // Who packs the last row fills the tile up.
+  const bool last = first_row + rows == n_;
+  const int64_t end = last ? layout.row_tiles() * TileLayout::kRows : first_row + rows;
+  for (int64_t row = first_row; row < end; ++row) {
+    const int64_t from = (row - first_row) * k_;
+    for (int64_t k = 0; k < k_; k += TileLayout::kDepth) {
+      const int64_t count = row < n_ ? std::min<int64_t>(TileLayout::kDepth, k_ - k) : 0;
+      PackLine(source, type, from + k, count, packed + layout.ElementAt(row, k));
+    }
+  }
+}
+
 float PackedMatrix::At(int64_t row, int64_t column) const {
+  if (numerics_ == NumericsClass::kBf16Sm90) {
+    return Bf16ToFloat(buffer_.As<uint16_t>()[tiles().ElementAt(row, column)]);
+  }
   const int64_t line = numerics_ == NumericsClass::kFp32 ? column : column / 2;
   const uint32_t word =
       buffer_.As<uint32_t>()[((row / kPanel) * LinesOfPanel(numerics_, k_) + line) * kPanel +

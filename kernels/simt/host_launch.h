@@ -7,6 +7,7 @@
 // Half of the phases run from the last thread to the first: a kernel that reads what another thread
 // of the phase writes gives wrong results.
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -43,7 +44,7 @@ class HostLaunch {
   // Uninitialised memory for kernels, until Finish.
   template <typename T>
   T* Scratch(int64_t count) {
-    memory_.emplace_back(static_cast<size_t>(count) * sizeof(T) / sizeof(uint64_t) + 1);
+    memory_.emplace_back(static_cast<size_t>(count) * sizeof(T));
     return reinterpret_cast<T*>(memory_.back().data());
   }
 
@@ -87,7 +88,7 @@ class HostLaunch {
 
   ThreadPool& pool_;
   std::vector<std::function<void()>> launches_;  // called and not yet run
-  std::deque<std::vector<uint64_t>> memory_;
+  std::deque<DeviceVector<std::byte>> memory_;
 };
 
 }  // namespace switchyard::kernels

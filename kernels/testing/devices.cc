@@ -6,6 +6,7 @@
 
 #include "kernels/device/make_device.h"
 #include "kernels/device/simt_device.h"
+#include "kernels/expert_ffn/grouped_gemm_host.h"
 #include "kernels/simt/host_launch.h"
 
 namespace switchyard::kernels::testing {
@@ -43,7 +44,8 @@ TEST(Gpu, RunsTheTestsOfThisProgramToo) {
 }  // namespace
 
 std::unique_ptr<Device> MakeEmulatedDevice(ThreadPool& pool) {
-  return std::make_unique<SimtDevice<HostLaunch>>("emulated", HostLaunch(pool), pool);
+  return std::make_unique<SimtDevice<HostLaunch, grouped::HostProducts>>(
+      "emulated", HostLaunch(pool), grouped::HostProducts(), pool);
 }
 
 absl::StatusOr<std::unique_ptr<Device>> MakeGpu(ThreadPool& pool) {

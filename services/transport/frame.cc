@@ -56,6 +56,7 @@ bool Known(kernels::NumericsClass numerics) {
     case kernels::NumericsClass::kFp32:
     case kernels::NumericsClass::kBf16:
     case kernels::NumericsClass::kBf16Amx:
+    case kernels::NumericsClass::kBf16Sm90:
       return true;
   }
   return false;
