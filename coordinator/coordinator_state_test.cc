@@ -141,6 +141,11 @@ TEST(CoordinatorState, RefusesWhatDoesNotFitAndSaysWhatWould) {
   EXPECT_THAT(status.ToString(), HasSubstr("b offers bf16"));
   EXPECT_THAT(status.ToString(), HasSubstr("only members that offer fp32 are admitted"));
 
+  FakeCluster of_gpus({.numerics = v1::NUMERICS_BF16_SM90});
+  status = of_gpus.Register(of_gpus.AddHost("c"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.ToString(), HasSubstr("members with --device cuda:N"));
+
   FakeMember& other_model = cluster.AddHost("b");
   other_model.registration.set_model_digest(kDigest + 1);
   status = cluster.Register(other_model);

@@ -104,7 +104,8 @@ absl::Status Pool::CheckClass(const v1::RegisterRequest& request, v1::Numerics w
                                                      absl::StrAppend(text, ClassName(numerics));
                                                    }),
                    ", but this pool runs class ", ClassName(wanted), ": only members that offer ",
-                   ClassName(wanted), " are admitted"));
+                   ClassName(wanted), " are admitted",
+                   wanted == v1::NUMERICS_BF16_SM90 ? " (members with --device cuda:N)" : ""));
 }
 
 absl::Status Pool::Admit(const v1::RegisterRequest& request) {

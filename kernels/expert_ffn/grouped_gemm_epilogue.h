@@ -38,7 +38,7 @@ struct ThreadSums {
 
 // What a thread needs to know of its tile.
 struct ThreadTile {
-  int64_t feature[2];  // its first of each half
+  int32_t feature;  // its first
   float bias[2][2];
   Activation activation;
   float limit;
@@ -57,12 +57,12 @@ SWITCHYARD_SIMT ThreadTile DescribeTile(const ProductArgs& args, const Tile& til
   const ExpertView& expert = args.experts[tile.expert];
   ThreadTile view{.activation = expert.activation, .limit = expert.limit};
   const float* const first = product == Product::kFirst ? expert.gate_bias : expert.down_bias;
-  for (int half = 0; half < 2; ++half) {
-    view.feature[half] =
-        args.weights.row_tile(block, half) * kInstructionRows + FirstFeatureOfThread(thread);
-    LoadBias(args.weights.paired && half == 1 ? expert.up_bias : first, view.feature[half],
-             args.weights.features, view.bias[half]);
-  }
+  view.feature = static_cast<int32_t>(args.weights.row_tile(block, 0)) * kInstructionRows +
+                 FirstFeatureOfThread(thread);
+  const bool paired = args.weights.paired;
+  LoadBias(first, view.feature, args.weights.features, view.bias[0]);
+  LoadBias(paired ? expert.up_bias : first, paired ? view.feature : view.feature + kInstructionRows,
+           args.weights.features, view.bias[1]);
   return view;
 }
 
@@ -75,13 +75,13 @@ SWITCHYARD_SIMT void StoreHidden(const ProductArgs& args, const ThreadTile& view
     *reinterpret_cast<Neighbours<uint32_t, 1>*>(h + feature) = {{PackPair(first, second)}};
   };
   if (args.weights.paired) {
-    store(view.feature[0],
-          simt::ApplyGated(view.activation, view.limit, sums.of[0][0], sums.of[1][0]),
+    store(view.feature, simt::ApplyGated(view.activation, view.limit, sums.of[0][0], sums.of[1][0]),
           simt::ApplyGated(view.activation, view.limit, sums.of[0][1], sums.of[1][1]));
     return;
   }
   for (int half = 0; half < 2; ++half) {
-    store(view.feature[half], simt::ApplyActivation(view.activation, sums.of[half][0]),
+    store(view.feature + half * kInstructionRows,
+          simt::ApplyActivation(view.activation, sums.of[half][0]),
           simt::ApplyActivation(view.activation, sums.of[half][1]));
   }
 }
@@ -116,7 +116,7 @@ SWITCHYARD_SIMT void StoreOutput(const ProductArgs& args, const ThreadTile& view
   void* const output = matmul ? args.y + row * args.y_stride : args.rows[row].output;
   const float weight = matmul ? 1.0f : args.rows[row].gate_weight;
   for (int half = 0; half < 2; ++half) {
-    StoreNeighbours(args, output, view.feature[half], weight * sums.of[half][0],
+    StoreNeighbours(args, output, view.feature + half * kInstructionRows, weight * sums.of[half][0],
                     weight * sums.of[half][1]);
   }
 }

@@ -215,7 +215,8 @@ TEST(PackedMatrixTest, RoundTripsInEveryTypeAndInPieces) {
   for (float& value : fp32) value = normal(random);
   std::vector<uint16_t> bf16;
   for (float value : fp32) bf16.push_back(FloatToBf16(value));
-  for (NumericsClass numerics : {NumericsClass::kFp32, NumericsClass::kBf16}) {
+  for (NumericsClass numerics :
+       {NumericsClass::kFp32, NumericsClass::kBf16, NumericsClass::kBf16Sm90}) {
     for (DType type : {DType::kFloat32, DType::kBfloat16}) {
       PackedMatrix w(numerics, kRows, kColumns);
       w.PackRows(0, 16,
@@ -232,7 +233,27 @@ TEST(PackedMatrixTest, RoundTripsInEveryTypeAndInPieces) {
           EXPECT_EQ(w.At(i, j), exact ? fp32[index] : Bf16ToFloat(bf16[index]));
         }
       }
+      if (numerics == NumericsClass::kBf16Sm90) continue;
       EXPECT_EQ(reinterpret_cast<uintptr_t>(w.panel(1)) % 64, 0u);
+    }
+  }
+}
+
+// Copies take tiles whole: what is behind the matrix must add nothing to a sum.
+TEST(PackedMatrixTest, TilesAreFilledUpWithZeros) {
+  constexpr int64_t kRows = 70, kColumns = 65;
+  const std::vector<uint16_t> ones(kRows * kColumns, FloatToBf16(1.0f));
+  PackedMatrix w(NumericsClass::kBf16Sm90, kRows, kColumns);
+  w.PackRows(0, kRows, ones.data(), DType::kBfloat16);
+  const TileLayout tiles = w.tiles();
+  ASSERT_EQ(tiles.bytes(), 2 * 2 * 64 * 64 * 2);
+  ASSERT_EQ(w.bytes(), static_cast<size_t>(tiles.bytes()));
+  const auto* const elements = static_cast<const uint16_t*>(w.data());
+  for (int64_t row = 0; row < 128; ++row) {
+    for (int64_t column = 0; column < 128; ++column) {
+      const bool exists = row < kRows && column < kColumns;
+      ASSERT_EQ(elements[tiles.ElementAt(row, column)], exists ? 0x3f80 : 0)
+          << row << " " << column;
     }
   }
 }
