@@ -165,7 +165,7 @@ TEST(FrameHeaderTest, RefusesUnknownEnumeratorsAndReservedBytesUnderARightChecks
     size_t offset;
     uint8_t least, most;  // known values
   };
-  for (const Case& c : {Case{6, 1, 3}, Case{7, 1, 3}, Case{8, 0, 1}, Case{9, 0, 5}, Case{10, 0, 0},
+  for (const Case& c : {Case{6, 1, 4}, Case{7, 1, 3}, Case{8, 0, 1}, Case{9, 0, 5}, Case{10, 0, 0},
                         Case{11, 0, 0}}) {
     for (int value = 0; value < 256; ++value) {
       HeaderBytes bytes = Encode(SampleHeader());
