@@ -77,7 +77,7 @@ Engine::Engine(const EngineOptions& options, const BlockHash& chain_root, kernel
       limits_(LimitsOf(*pipeline_, options)),
       cache_(options.kv_pages),
       scheduler_(options.scheduler, chain_root, cache_),
-      samplers_(device.pool().threads()),
+      sampler_(device, limits_.vocabulary),
       logits_(std::min(kLogitsRows, pipeline_->max_rows()) * limits_.vocabulary * sizeof(float)),
       status_line_(options.clock->Now(), options.status_interval) {
   status_.kv_pages_total = options.kv_pages;

@@ -103,10 +103,6 @@ class Engine {
     std::vector<SequenceChunk> chunks;
     std::vector<int32_t> source_rows;  // of the pass before
   };
-  struct WantedRow {
-    Task* task;
-    int64_t position;
-  };
 
   Engine(const EngineOptions& options, const BlockHash& chain_root, kernels::Device& device,
          ExpertDispatcher& dispatcher, std::unique_ptr<Pipeline> pipeline);
@@ -162,7 +158,7 @@ class Engine {
 
   KvCache cache_;
   Scheduler scheduler_;
-  std::vector<Sampler> samplers_;  // one a worker of the pool
+  Sampler sampler_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Task>> tasks_;
   std::array<Flight, ExpertDispatcher::kMicroBatches> flights_;
   std::vector<WantedRow> wanted_;     // rows of a block that want logits

@@ -95,6 +95,105 @@ INSTANTIATE_TEST_SUITE_P(Families, EngineDeviceTest,
                            return Family(std::get<0>(info.param)) + (fp32 ? "_fp32" : "_bf16");
                          });
 
+// Greedy and sampled by each rule and by all, with everything that changes logits before, with and
+// without log probabilities. The prompt is one that the block for multi-token prediction guesses.
+std::vector<GenerateParameters> RequestsOfAllKinds(const Ids& prompt, int32_t end_token) {
+  std::vector<kernels::SamplingParameters> rules = {
+      {.temperature = 0},
+      {.temperature = 0.7f, .seed = 1},
+      {.temperature = 1.3f, .top_k = 7, .seed = 2},
+      {.temperature = 0.8f, .top_p = 0.7f, .seed = 3},
+      {.temperature = 1.0f, .min_p = 0.05f, .seed = 4},
+      {.temperature = 0.9f, .top_k = 30, .top_p = 0.9f, .min_p = 0.01f, .seed = 5}};
+  std::vector<kernels::LogitEditParameters> edits = {
+      {},
+      {.repetition_penalty = 1.1f, .presence_penalty = 0.3f, .frequency_penalty = 0.2f},
+      {.bias = {{3, 4.0f}, {9, -50.0f}}, .bad_words = {{7}, {19, 68}}},
+      {.allowed = {2, 3, 5, 8, 13, 21, 34, 55}}};
+  std::vector<GenerateParameters> requests;
+  for (const kernels::SamplingParameters& sampling : rules) {
+    for (const kernels::LogitEditParameters& edit : edits) {
+      const bool odd = requests.size() % 2 != 0;
+      requests.push_back({.prompt = prompt,
+                          .sampling = sampling,
+                          .logit_edits = edit,
+                          .max_tokens = 24,
+                          .min_tokens = odd ? 6 : 0,
+                          .stop_tokens = {end_token, 21},
+                          .ignore_end_tokens = !odd,
+                          .logprobs = requests.size() % 3 == 0 ? 2 : -1,
+                          .prompt_logprobs = requests.size() % 5 == 0 ? 1 : -1});
+    }
+  }
+  return requests;
+}
+
+// All requests in one batch.
+std::vector<std::shared_ptr<Generated>> RunTogether(const model::Checkpoint& checkpoint,
+                                                    const std::vector<GenerateParameters>& requests,
+                                                    int64_t drafts, const MakeDevice& make_device) {
+  World world({.draft_tokens = drafts}, 2, checkpoint, make_device);
+  world.dispatcher().held = true;
+  std::vector<std::shared_ptr<Generated>> answers;
+  for (const GenerateParameters& request : requests) answers.push_back(world.Start(request));
+  world.dispatcher().held = false;
+  for (const auto& answer : answers) EXPECT_TRUE(answer->WaitEnd());
+  if (drafts > 0) {
+    EXPECT_GT(world.engine().Status().accepted_draft_tokens, 0u);
+    EXPECT_GT(world.engine().Status().draft_tokens, world.engine().Status().accepted_draft_tokens);
+  }
+  return answers;
+}
+
+void ExpectSamplesOfTheProcessor(const std::string& folder, const MakeDevice& make_device) {
+  const auto checkpoint = model::Checkpoint::Open(folder);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const Ids prompt = ExpectedIds(folder, "greedy_prompt");
+  const std::vector<GenerateParameters> requests = RequestsOfAllKinds(prompt, prompt.back());
+  // Each alone.
+  World world({}, 1, *checkpoint);
+  std::vector<std::shared_ptr<Generated>> expected;
+  for (const GenerateParameters& request : requests) expected.push_back(world.Run(request));
+  for (const int64_t drafts : {0, 3}) {
+    const auto answers = RunTogether(*checkpoint, requests, drafts, make_device);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(::testing::Message() << "request " << i << ", " << drafts << " drafts");
+      ExpectSame(*answers[i], *expected[i]);
+      EXPECT_EQ(answers[i]->finish, expected[i]->finish);
+      EXPECT_EQ(answers[i]->stop_token, expected[i]->stop_token);
+      EXPECT_EQ(answers[i]->prompt_logprobs.size(), expected[i]->prompt_logprobs.size());
+    }
+  }
+}
+
+TEST(EngineDeviceSamplingTest, KernelsOfGpusChooseTheTokensOfTheProcessor) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, "own_models/deepseek_v3_mtp");
+  ExpectSamplesOfTheProcessor(folder, kernels::testing::MakeEmulatedDevice);
+}
+
+TEST(EngineDeviceSamplingTest, AGpuChoosesTheTokensOfTheProcessor) {
+  SWITCHYARD_FIXTURE_OR_SKIP(folder, "own_models/deepseek_v3_mtp");
+  kernels::ThreadPool pool(1);
+  const auto gpu = kernels::testing::MakeGpu(pool);
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+  ExpectSamplesOfTheProcessor(
+      folder, [](kernels::ThreadPool& threads) { return *kernels::testing::MakeGpu(threads); });
+}
+
+// Requests whose answer is an error, and only their own.
+TEST(EngineDeviceSamplingTest, NothingLeftToChooseEndsTheRequestAlone) {
+  World world({}, 2, TinyMoeCheckpoint(), kernels::testing::MakeEmulatedDevice);
+  GenerateParameters request = {.prompt = {5, 6}, .max_tokens = 4, .ignore_end_tokens = true};
+  GenerateParameters nothing = request;
+  nothing.logit_edits = {.allowed = {3}, .bad_words = {{3}}};
+  const auto failed = world.Start(nothing);
+  const auto answer = world.Start(request);
+  ASSERT_TRUE(failed->WaitEnd() && answer->WaitEnd());
+  EXPECT_TRUE(absl::IsInvalidArgument(failed->status)) << failed->status;
+  EXPECT_TRUE(answer->status.ok()) << answer->status;
+  EXPECT_EQ(answer->tokens.size(), 4u);
+}
+
 // How many positions have the same experts in every layer on both sides.
 int64_t SameExperts(const Evaluated& a, const Evaluated& b) {
   int64_t same = a.positions;

@@ -31,6 +31,9 @@ void Engine::TakeLogits(uint32_t index) {
 
 void Engine::TakeLogitsBlock(uint32_t index) {
   pipeline_->Logits(index, wanted_rows_, logits_.As<float>());
+  const bool mtp = flights_[index].mtp_passes > 0;
+  mtp ? sampler_.Guess(wanted_, logits_.As<float>())
+      : sampler_.Choose(wanted_, logits_.As<float>());
   // Rows of one task stand together, so tasks can take theirs side by side.
   const int64_t rows = std::ssize(wanted_);
   task_begins_.clear();
@@ -40,16 +43,15 @@ void Engine::TakeLogitsBlock(uint32_t index) {
   const int64_t tasks = std::ssize(task_begins_);
   task_begins_.push_back(rows);
   taken_.assign(tasks, absl::OkStatus());
-  const bool mtp = flights_[index].mtp_passes > 0;
-  device_.pool().ParallelFor(tasks, [this, mtp](int64_t task, int worker) {
+  device_.pool().ParallelFor(tasks, [this, mtp](int64_t task, int) {
     for (int64_t row = task_begins_[task]; row < task_begins_[task + 1]; ++row) {
       const std::span logits(logits_.As<float>() + row * limits_.vocabulary,
                              static_cast<size_t>(limits_.vocabulary));
       const WantedRow& wanted = wanted_[row];
       if (mtp) {
-        wanted.task->TakeMtpLogits(wanted.position, logits, samplers_[worker]);
+        wanted.task->TakeMtpLogits(wanted.position, logits, wanted.token);
       } else {
-        taken_[task].Update(wanted.task->TakeLogits(wanted.position, logits, samplers_[worker]));
+        taken_[task].Update(wanted.task->TakeLogits(wanted.position, logits, wanted.token));
       }
     }
   });
@@ -73,7 +75,7 @@ bool Engine::TakeKeptLogits(uint32_t index) {
   const size_t count = rows.size() / pipeline_->spec().hidden;
   pipeline_->LogitsOf(rows, index, logits_.As<float>());
   const std::span<const float> logits(logits_.As<float>(), count * limits_.vocabulary);
-  const absl::StatusOr<bool> finished = oldest->TakeKeptLogits(logits, samplers_.front());
+  const absl::StatusOr<bool> finished = oldest->TakeKeptLogits(logits);
   if (!finished.ok()) {
     Fail(*oldest, finished.status());
   } else if (*finished) {

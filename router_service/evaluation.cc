@@ -26,7 +26,7 @@ bool Evaluation::WantsLogits(int64_t position) const {
          (parameters_.token_nll && position + 1 < std::ssize(parameters_.tokens));
 }
 
-absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> logits, Sampler&) {
+absl::Status Evaluation::TakeLogits(int64_t position, std::span<const float> logits, int32_t) {
   if (parameters_.logits) {
     piece_.logits.insert(piece_.logits.end(), logits.begin(), logits.end());
   }
@@ -98,12 +98,12 @@ std::span<const float> Evaluation::kept_rows() const {
   return kept_.empty() ? std::span<const float>() : kept_.front().hidden;
 }
 
-absl::StatusOr<bool> Evaluation::TakeKeptLogits(std::span<const float> logits, Sampler& sampler) {
+absl::StatusOr<bool> Evaluation::TakeKeptLogits(std::span<const float> logits) {
   piece_ = std::move(kept_.front().piece);
   kept_.pop_front();
   for (int64_t i = 0; i < piece_.positions; ++i) {
     RETURN_IF_ERROR(TakeLogits(piece_.first_position + i,
-                               logits.subspan(i * spec_.vocabulary, spec_.vocabulary), sampler));
+                               logits.subspan(i * spec_.vocabulary, spec_.vocabulary), -1));
   }
   sink_->Piece(std::exchange(piece_, {}));
   return kept_.empty();
@@ -119,7 +119,7 @@ LayerRouting Evaluation::RoutingOf(MicroBatch& batch, int64_t layer, int64_t fir
 
 bool Evaluation::WantsMtpLogits(int64_t position) const { return position >= delivered_; }
 
-void Evaluation::TakeMtpLogits(int64_t, std::span<const float> logits, Sampler&) {
+void Evaluation::TakeMtpLogits(int64_t, std::span<const float> logits, int32_t) {
   piece_.mtp_logits.insert(piece_.mtp_logits.end(), logits.begin(), logits.end());
 }
 

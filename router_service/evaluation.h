@@ -24,18 +24,17 @@ class Evaluation : public Task {
 
   bool HasRoom() const override { return sink_->HasRoom(); }
   bool WantsLogits(int64_t position) const override;
-  absl::Status TakeLogits(int64_t position, std::span<const float> logits,
-                          Sampler& sampler) override;
+  absl::Status TakeLogits(int64_t position, std::span<const float> logits, int32_t) override;
   void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   MtpUse mtp_use() const override { return parameters_.mtp ? MtpUse::kResult : MtpUse::kNone; }
   bool WantsMtpLogits(int64_t position) const override;
-  void TakeMtpLogits(int64_t position, std::span<const float> logits, Sampler& sampler) override;
+  void TakeMtpLogits(int64_t position, std::span<const float> logits, int32_t) override;
   void TakeMtpRows(MicroBatch& batch, int64_t first_position, int64_t first_row,
                    int64_t rows) override;
   void Discard() override { piece_ = {}; }
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   std::span<const float> kept_rows() const override;
-  absl::StatusOr<bool> TakeKeptLogits(std::span<const float> logits, Sampler& sampler) override;
+  absl::StatusOr<bool> TakeKeptLogits(std::span<const float> logits) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
 
  private:

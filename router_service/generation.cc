@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -59,32 +60,49 @@ bool Generation::WantsLogits(int64_t position) const {
 }
 
 absl::Status Generation::TakeLogits(int64_t position, std::span<const float> logits,
-                                    Sampler& sampler) {
+                                    int32_t token) {
   if (position < prompt_tokens() - 1) {
     prompt_logprobs_.push_back(
         LogprobsOf(logits, parameters_.prompt[position + 1], parameters_.prompt_logprobs));
     return std::isnan(prompt_logprobs_.back().logprob) ? NotNumbers(position) : absl::OkStatus();
   }
   if (!DraftsHold(position)) return absl::OkStatus();
-  const absl::StatusOr<int32_t> token = Choose(position, logits, sampler);
   // Behind drafts: the tokens before it are out first, then it is computed again and fails.
-  if (!token.ok()) return chosen_.empty() ? token.status() : absl::OkStatus();
-  chosen_.push_back(*token);
-  edits_->Observe(*token);
+  if (token < 0) return chosen_.empty() ? NoToken(position, logits) : absl::OkStatus();
+  chosen_.push_back(token);
+  edits_->Observe(token);
   if (parameters_.logprobs >= 0) {
-    chosen_logprobs_.push_back(LogprobsOf(logits, *token, parameters_.logprobs));
+    chosen_logprobs_.push_back(LogprobsOf(logits, token, parameters_.logprobs));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<int32_t> Generation::Choose(int64_t position, std::span<const float> logits,
-                                           Sampler& sampler) {
-  const bool may_end = generated() + std::ssize(chosen_) >= parameters_.min_tokens;
-  const std::span<const float> edited =
-      sampler.Edit(logits, *edits_, may_end ? std::span<const int32_t>() : end_tokens_);
-  const int32_t token = sampler.Choose(edited, parameters_.sampling, position + 1);
-  if (token >= 0) return token;
-  if (sampler.Choose(logits, parameters_.sampling, position + 1) < 0) return NotNumbers(position);
+const kernels::SamplingParameters* Generation::SamplingAt(int64_t position) const {
+  const bool chooses = position >= prompt_tokens() - 1 && DraftsMayHold(position);
+  return chooses ? &parameters_.sampling : nullptr;
+}
+
+bool Generation::MayEnd(int64_t position) const {
+  return position + 1 - prompt_tokens() >= parameters_.min_tokens;
+}
+
+bool Generation::EditsLogits(int64_t position) const {
+  return !edits_->none() || (!MayEnd(position) && !end_tokens_.empty());
+}
+
+void Generation::EditLogits(int64_t position, std::span<const float> logits,
+                            std::span<float> edited) {
+  const std::span<const int32_t> ahead = DraftsBefore(position).subspan(chosen_.size());
+  for (const int32_t draft : ahead) edits_->Observe(draft);
+  edits_->Apply(logits, edited);
+  for (size_t i = ahead.size(); i-- > 0;) edits_->Forget(ahead[i]);
+  if (MayEnd(position)) return;
+  for (const int32_t token : end_tokens_) edited[token] = -std::numeric_limits<float>::infinity();
+}
+
+// Why none could be chosen.
+absl::Status Generation::NoToken(int64_t position, std::span<const float> logits) const {
+  if (std::isnan(kernels::Logprobs(logits, 0, 0).logprob)) return NotNumbers(position);
   return absl::InvalidArgumentError(
       "sampling.allowed_token_ids: with bad_words and min_tokens no token is left to choose");
 }
@@ -96,13 +114,25 @@ void Generation::ObserveOutput() {
                  parameters_.max_tokens - generated());
 }
 
+// Those that the row at `position` has seen.
+std::span<const int32_t> Generation::DraftsBefore(int64_t position) const {
+  return std::span(sequence.drafts).first(position - (std::ssize(sequence.tokens) - 1));
+}
+
 // Whether the row at `position`, whose tokens after the sequence's are drafts, has seen what was
 // really chosen, and is not behind the end.
 bool Generation::DraftsHold(int64_t position) const {
-  const int64_t before = position - (std::ssize(sequence.tokens) - 1);
-  return before == std::ssize(chosen_) &&
-         (before == 0 ||
-          (chosen_.back() == sequence.drafts[before - 1] && !IsEndToken(chosen_.back())));
+  const std::span<const int32_t> drafts = DraftsBefore(position);
+  return drafts.size() == chosen_.size() && DraftsMayHold(position);
+}
+
+// The same as far as it is known: the drafts that nothing was chosen for yet are taken to be right.
+bool Generation::DraftsMayHold(int64_t position) const {
+  const std::span<const int32_t> drafts = DraftsBefore(position);
+  return drafts.size() >= chosen_.size() &&
+         std::equal(chosen_.begin(), chosen_.end(), drafts.begin()) &&
+         std::none_of(drafts.begin(), drafts.end(),
+                      [this](int32_t draft) { return IsEndToken(draft); });
 }
 
 // Where the token after the last one known or guessed is still to come, and another behind it: the
@@ -114,8 +144,7 @@ bool Generation::WantsMtpLogits(int64_t position) const {
          generated() + ahead + 1 < parameters_.max_tokens;
 }
 
-void Generation::TakeMtpLogits(int64_t position, std::span<const float> logits, Sampler& sampler) {
-  const int32_t token = sampler.Choose(logits, {.temperature = 0}, position + 2);
+void Generation::TakeMtpLogits(int64_t, std::span<const float>, int32_t token) {
   if (token >= 0) sequence.drafts.push_back(token);
 }
 

@@ -22,13 +22,16 @@ class Generation : public Task {
 
   bool FinishAtOnce() override;
   bool WantsLogits(int64_t position) const override;
-  absl::Status TakeLogits(int64_t position, std::span<const float> logits,
-                          Sampler& sampler) override;
+  const kernels::SamplingParameters* SamplingAt(int64_t position) const override;
+  bool EditsLogits(int64_t position) const override;
+  void EditLogits(int64_t position, std::span<const float> logits,
+                  std::span<float> edited) override;
+  absl::Status TakeLogits(int64_t position, std::span<const float> logits, int32_t token) override;
   void EndEncoder(MicroBatch&, int64_t, int64_t) override {}
   std::span<const int32_t> chosen() const override { return chosen_; }
   MtpUse mtp_use() const override { return MtpUse::kGuess; }
   bool WantsMtpLogits(int64_t position) const override;
-  void TakeMtpLogits(int64_t position, std::span<const float> logits, Sampler& sampler) override;
+  void TakeMtpLogits(int64_t position, std::span<const float> logits, int32_t token) override;
   void Discard() override;
   ChunkOutcome EndChunk(MicroBatch& batch, int64_t first_row, int64_t rows) override;
   void Fail(const absl::Status& status) override { sink_->Fail(status); }
@@ -36,10 +39,13 @@ class Generation : public Task {
  private:
   int64_t prompt_tokens() const { return std::ssize(parameters_.prompt); }
   int64_t generated() const { return std::ssize(sequence.tokens) - prompt_tokens(); }
-  absl::StatusOr<int32_t> Choose(int64_t position, std::span<const float> logits, Sampler& sampler);
   void ObserveOutput();
   bool IsEndToken(int32_t token) const;
+  bool MayEnd(int64_t position) const;
+  absl::Status NoToken(int64_t position, std::span<const float> logits) const;
+  std::span<const int32_t> DraftsBefore(int64_t position) const;
   bool DraftsHold(int64_t position) const;
+  bool DraftsMayHold(int64_t position) const;
   TokenLogprobs LogprobsOf(std::span<const float> logits, int32_t token, int32_t top) const;
 
   const GenerateParameters parameters_;

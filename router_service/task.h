@@ -1,7 +1,7 @@
 #pragma once
 
 // A sequence with a purpose: what the engine asks of it and tells it while its rows are computed.
-// One call at a time; TakeLogits may come from another compute thread of the engine.
+// One call at a time; EditLogits and TakeLogits may come from another compute thread of the engine.
 
 #include <cstdint>
 #include <optional>
@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/sampling/sampling.h"
 #include "router_service/micro_batch.h"
-#include "router_service/sampler.h"
 #include "router_service/sequence.h"
 #include "services/base/clock.h"
 
@@ -44,9 +44,19 @@ class Task {
 
   virtual bool WantsLogits(int64_t position) const = 0;
 
-  // In ascending order of position. An error ends the task.
+  // How the token after `position` is chosen from its logits; null: no token is. A row behind
+  // drafts is asked as if all of these were right.
+  virtual const kernels::SamplingParameters* SamplingAt(int64_t) const { return nullptr; }
+
+  // Whether that is from other logits than the model's, and then from which: `edited` gets them.
+  virtual bool EditsLogits(int64_t) const { return false; }
+  virtual void EditLogits(int64_t /*position*/, std::span<const float> /*logits*/,
+                          std::span<float> /*edited*/) {}
+
+  // In ascending order of position. `token`: what was chosen where one is, -1 where none could be.
+  // An error ends the task.
   virtual absl::Status TakeLogits(int64_t position, std::span<const float> logits,
-                                  Sampler& sampler) = 0;
+                                  int32_t token) = 0;
 
   // The encoder is through the sequence's source: rows [first_row, first_row + rows) of the batch.
   virtual void EndEncoder(MicroBatch& batch, int64_t first_row, int64_t rows) = 0;
@@ -61,7 +71,8 @@ class Task {
 
   // The block's logits at a position, which are about the second token after it.
   virtual bool WantsMtpLogits(int64_t) const { return false; }
-  virtual void TakeMtpLogits(int64_t, std::span<const float>, Sampler&) {}
+  // `token`: the most likely of a task that guesses, -1 where there is none.
+  virtual void TakeMtpLogits(int64_t, std::span<const float>, int32_t /*token*/) {}
 
   // The first pass: rows [first_row, first_row + rows) of the batch are computed.
   virtual void TakeMtpRows(MicroBatch&, int64_t /*first_position*/, int64_t /*first_row*/,
@@ -78,7 +89,7 @@ class Task {
   virtual std::span<const float> kept_rows() const { return {}; }
 
   // The logits of kept_rows(), which then become the next ones. Whether nothing is left to do.
-  virtual absl::StatusOr<bool> TakeKeptLogits(std::span<const float>, Sampler&) { return true; }
+  virtual absl::StatusOr<bool> TakeKeptLogits(std::span<const float>) { return true; }
 
   virtual void Fail(const absl::Status& status) = 0;
 

@@ -2,6 +2,8 @@
 
 // The processor's cores as a device: every operation has run when its call returns.
 
+#include <vector>
+
 #include "kernels/base/memory.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/device/device.h"
@@ -10,7 +12,7 @@ namespace switchyard::kernels {
 
 class CpuDevice final : public Device {
  public:
-  using Device::Device;
+  explicit CpuDevice(ThreadPool& pool) : Device(pool), sampling_workspaces_(pool.threads()) {}
 
   std::string_view name() const override { return "cpu"; }
   bool Computes(NumericsClass numerics) const override {
@@ -42,11 +44,11 @@ class CpuDevice final : public Device {
   }
   absl::Status Route(const RouterArgs& args) override { return kernels::Route(args, pool_); }
   absl::Status Sample(const SampleArgs& args) override {
-    for (int64_t row = 0; row < args.rows; ++row) {
-      const std::span logits(args.logits + row * args.vocabulary, args.vocabulary);
-      args.tokens[row] =
-          SampleToken(logits, args.parameters[row], args.positions[row], sampling_workspace_);
-    }
+    pool_.ParallelFor(args.rows, [&](int64_t row, int worker) {
+      const std::span logits(args.logits[row], static_cast<size_t>(args.vocabulary));
+      args.tokens[row] = SampleToken(logits, args.parameters[row], args.positions[row],
+                                     sampling_workspaces_[worker]);
+    });
     return absl::OkStatus();
   }
   void CombineTokens(const CombineTokensArgs& args) override {
@@ -55,7 +57,7 @@ class CpuDevice final : public Device {
   absl::Status Finish() override { return absl::OkStatus(); }
 
  private:
-  SamplingWorkspace sampling_workspace_;
+  std::vector<SamplingWorkspace> sampling_workspaces_;  // one a worker of the pool
 };
 
 }  // namespace switchyard::kernels

@@ -39,7 +39,7 @@ LogitEdits::LogitEdits(LogitEditParameters parameters, std::span<const int32_t> 
     std::sort(tokens.begin(), tokens.end());
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
     seen_.reserve(tokens.size() + output.size() + more);
-    for (const int32_t token : tokens) seen_.push_back({token, 0});
+    for (const int32_t token : tokens) seen_.push_back({token, 0, true});
   }
   for (const int32_t token : output) Observe(token);
 }
@@ -49,14 +49,29 @@ void LogitEdits::Observe(int32_t token) {
   if (penalizes_) Count(token);
 }
 
+void LogitEdits::Forget(int32_t token) {
+  if (!parameters_.bad_words.empty()) output_.pop_back();
+  if (penalizes_) Uncount(token);
+}
+
+// The token's, or where it would stand.
+std::vector<LogitEdits::Seen>::iterator LogitEdits::PlaceOf(int32_t token) {
+  return std::lower_bound(seen_.begin(), seen_.end(), token,
+                          [](const Seen& seen, int32_t id) { return seen.token < id; });
+}
+
 void LogitEdits::Count(int32_t token) {
-  const auto place = std::lower_bound(seen_.begin(), seen_.end(), token,
-                                      [](const Seen& seen, int32_t id) { return seen.token < id; });
+  const auto place = PlaceOf(token);
   if (place != seen_.end() && place->token == token) {
     ++place->outputs;
   } else {
-    seen_.insert(place, {token, 1});
+    seen_.insert(place, {token, 1, false});
   }
+}
+
+void LogitEdits::Uncount(int32_t token) {
+  const auto place = PlaceOf(token);
+  if (--place->outputs == 0 && !place->in_prompt) seen_.erase(place);
 }
 
 void LogitEdits::Apply(std::span<const float> logits, std::span<float> edited) const {

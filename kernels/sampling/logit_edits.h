@@ -43,6 +43,9 @@ class LogitEdits {
   // `token` was chosen. Does not allocate for the first `more` ones.
   void Observe(int32_t token);
 
+  // Takes back the last Observe, which was of `token`.
+  void Forget(int32_t token);
+
   // `edited` becomes `logits` with the edits.
   void Apply(std::span<const float> logits, std::span<float> edited) const;
 
@@ -50,9 +53,12 @@ class LogitEdits {
   struct Seen {
     int32_t token;
     int32_t outputs;  // times in the output
+    bool in_prompt;
   };
 
+  std::vector<Seen>::iterator PlaceOf(int32_t token);
   void Count(int32_t token);
+  void Uncount(int32_t token);
   void Penalize(std::span<float> logits) const;
 
   const LogitEditParameters parameters_;

@@ -81,6 +81,28 @@ TEST(LogitEditsTest, BadWordsLookAtTheOutputOnly) {
   EXPECT_EQ(Apply(edits, logits), logits);
 }
 
+TEST(LogitEditsTest, WhatIsForgottenWasNeverThere) {
+  const LogitEditParameters parameters{.repetition_penalty = 1.3f,
+                                       .presence_penalty = 0.7f,
+                                       .frequency_penalty = 0.4f,
+                                       .bad_words = {{1, 2}, {4, 4, 5}}};
+  const std::vector<int32_t> prompt = {1, 3};
+  const std::vector<float> logits = {1, -1, 2, -2, 3, 0.5f};
+  std::vector<int32_t> output = {1, 4};
+  LogitEdits edits(parameters, prompt, output, 8);
+  const std::vector<int32_t> guesses = {4, 1, 0, 0, 3, 5};
+  for (const int32_t token : guesses) {
+    edits.Observe(token);
+    output.push_back(token);
+    EXPECT_EQ(Apply(edits, logits), ByDefinition(parameters, logits, prompt, output));
+  }
+  for (size_t i = guesses.size(); i-- > 0;) {
+    edits.Forget(guesses[i]);
+    output.pop_back();
+    EXPECT_EQ(Apply(edits, logits), ByDefinition(parameters, logits, prompt, output));
+  }
+}
+
 TEST(LogitEditsTest, NoneIsWhatDefaultsAre) {
   EXPECT_TRUE(LogitEdits({}, std::vector<int32_t>{1}, std::vector<int32_t>{2}, 3).none());
   EXPECT_FALSE(LogitEdits({.repetition_penalty = 1.1f}, {}, {}, 3).none());

@@ -28,12 +28,12 @@ struct SampledRow {
 };
 
 struct SampledRows {
-  const float* logits;
+  const float* const* logits;
   int64_t vocabulary;
   const SamplingParameters* parameters;
   SampledRow* rows;
 
-  SWITCHYARD_SIMT const float* Logits(int64_t row) const { return logits + row * vocabulary; }
+  SWITCHYARD_SIMT const float* Logits(int64_t row) const { return logits[row]; }
 
   // Of a row that is drawn, after temperature.
   SWITCHYARD_SIMT float Value(int64_t row, int64_t id) const {

@@ -46,10 +46,11 @@ float GumbelNoise(uint64_t seed, int64_t position, int32_t token);
 
 // The next tokens of some rows, on any device (kernels/device/device.h).
 struct SampleArgs {
-  const float* logits = nullptr;  // [rows][vocabulary]
   int64_t rows = 0;
   int64_t vocabulary = 0;
-  // The host's, [rows] each: what SampleToken takes for a row, and what it gives.
+  // The host's, [rows] each: where a row's logits are, [vocabulary] of the device; what SampleToken
+  // takes for the row besides, and what it gives.
+  const float* const* logits = nullptr;
   const SamplingParameters* parameters = nullptr;
   const int64_t* positions = nullptr;
   int32_t* tokens = nullptr;

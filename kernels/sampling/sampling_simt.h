@@ -47,7 +47,7 @@ SampledRows KeepTokens(const SampleArgs& args, int32_t* tokens, Launch& launch) 
     any_top_k |= parameters[row].top_k > 0;
     if (parameters[row].top_p < 1.0f) with_top_p.push_back(static_cast<int32_t>(row));
   }
-  const SampledRows all{.logits = args.logits,
+  const SampledRows all{.logits = launch.Stage(std::span(args.logits, args.rows)),
                         .vocabulary = args.vocabulary,
                         .parameters = launch.Stage(parameters),
                         .rows = launch.template Scratch<SampledRow>(args.rows)};

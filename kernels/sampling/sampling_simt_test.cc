@@ -38,9 +38,11 @@ struct Rows {
 
   SampleArgs Args(std::vector<int32_t>& tokens) const {
     tokens.assign(parameters.size(), -2);
-    return {.logits = logits.data(),
-            .rows = size(),
+    begins.clear();
+    for (int64_t row = 0; row < size(); ++row) begins.push_back(Logits(row).data());
+    return {.rows = size(),
             .vocabulary = vocabulary,
+            .logits = begins.data(),
             .parameters = parameters.data(),
             .positions = positions.data(),
             .tokens = tokens.data()};
@@ -57,6 +59,7 @@ struct Rows {
   Floats logits;
   std::vector<SamplingParameters> parameters;
   std::vector<int64_t> positions;
+  mutable std::vector<const float*> begins;  // of the rows' logits, for Args
 };
 
 void ExpectTokensOfSampleToken(const Rows& rows) {
