@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device/device.h"
 #include "services/base/clock.h"
+#include "services/model/batch_rows.h"
 #include "services/transport/transport.h"
 
 namespace switchyard::router {
@@ -30,10 +31,10 @@ struct RouterOptions {
   kernels::Device* device = nullptr;  // outlives the server
   int64_t stages = 1;                 // parts that the layers are cut into in this process
   int64_t prefill_chunk = 512;        // most rows of one prompt in a micro-batch
-  int64_t max_batch_rows = 512;       // of a micro-batch; prefill_chunk if that is more
-  int64_t kv_tokens = 0;              // size of the KV cache; 0: by the machine's memory
-  int64_t draft_tokens = 0;           // guessed ahead by multi-token prediction; 0: off
-  int64_t max_requests = 1024;        // running and waiting
+  int64_t max_batch_rows = model::kMicroBatchRows;  // prefill_chunk if that is more
+  int64_t kv_tokens = 0;        // size of the KV cache; 0: by the machine's memory
+  int64_t draft_tokens = 0;     // guessed ahead by multi-token prediction; 0: off
+  int64_t max_requests = 1024;  // running and waiting
   Duration expert_timeout = std::chrono::seconds(30);  // how long a request waits for lost experts
   Duration registration_timeout = std::chrono::seconds(60);
 };

@@ -14,6 +14,7 @@
 #include "router_service/micro_batch.h"
 #include "router_service/sequence.h"
 #include "services/base/clock.h"
+#include "services/model/batch_rows.h"
 
 namespace switchyard::router {
 
@@ -23,9 +24,7 @@ struct ChunkOutcome {
   int64_t generated_tokens = 0;  // chosen now
 };
 
-// Rows whose logits are computed at once: bounds the memory for them, which a long prompt that
-// wants every row's would otherwise set.
-inline constexpr int64_t kLogitsRows = 64;
+using model::kLogitsRows;
 
 enum class MtpUse {
   kNone,

@@ -7,6 +7,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
 #include "services/base/check.h"
+#include "services/model/batch_rows.h"
 #include "services/model/kv_layout.h"
 #include "services/model/tensor_names.h"
 #include "services/model/whole_rows.h"
@@ -22,9 +23,7 @@ constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 
 // The defaults of the router worker (its RouterOptions), of its engine and of its channels.
 constexpr int64_t kMicroBatches = 2;
-constexpr int64_t kMicroBatchRows = 512;  // but for rows that cannot be cut
-constexpr int64_t kLogitsRows = 64;       // that have their logits at a time
-constexpr int64_t kSlots = 8;             // each way
+constexpr int64_t kSlots = 8;  // each way
 constexpr int64_t kSlotRows = 512;
 
 int64_t WireBytes(NumericsClass numerics) {
@@ -153,8 +152,8 @@ int64_t ActivationBytes(const model::ModelSpec& spec, NumericsClass numerics) {
   const int64_t row =
       kFloat * (3 * spec.hidden + qkv + experts) + WireBytes(numerics) * (spec.hidden + attended);
   const int64_t scratch = latent + WireBytes(numerics) * intermediate;
-  return model::MicroBatchRows(spec, kMicroBatchRows) * (kMicroBatches * row + scratch) +
-         kLogitsRows * spec.vocabulary * kFloat;
+  return model::MicroBatchRows(spec, model::kMicroBatchRows) * (kMicroBatches * row + scratch) +
+         model::kLogitsRows * spec.vocabulary * kFloat;
 }
 
 int64_t ChannelBytes(const model::ModelSpec& spec, NumericsClass numerics) {
