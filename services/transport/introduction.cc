@@ -10,7 +10,7 @@ namespace switchyard::transport {
 namespace {
 
 constexpr uint32_t kMagic = 0x43445953;  // "SYDC" read as bytes
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 template <std::unsigned_integral T>
 void Put(std::string& out, T value) {
@@ -60,7 +60,7 @@ std::string EncodeIntroduction(const Introduction& introduction) {
   }
   for (uint32_t value :
        {introduction.layout.rows, introduction.layout.row_bytes, introduction.layout.metadata_bytes,
-        introduction.layout.slots, uint32_t{introduction.checksum}}) {
+        introduction.layout.slots, uint32_t{introduction.checksum}, uint32_t{introduction.split}}) {
     Put(out, value);
   }
   PutText(out, introduction.region_key);
@@ -74,7 +74,7 @@ absl::StatusOr<Introduction> DecodeIntroduction(std::string_view bytes) {
     return absl::InvalidArgumentError(absl::StrCat("introduction of ", bytes.size(), " bytes"));
   }
   Reader reader{bytes};
-  uint32_t magic = 0, version = 0, checksum = 0;
+  uint32_t magic = 0, version = 0, checksum = 0, split = 0;
   reader.Take(magic);
   reader.Take(version);
   if (!reader.ok || magic != kMagic) {
@@ -93,14 +93,15 @@ absl::StatusOr<Introduction> DecodeIntroduction(std::string_view bytes) {
   }
   for (uint32_t* value :
        {&introduction.layout.rows, &introduction.layout.row_bytes,
-        &introduction.layout.metadata_bytes, &introduction.layout.slots, &checksum}) {
+        &introduction.layout.metadata_bytes, &introduction.layout.slots, &checksum, &split}) {
     reader.Take(*value);
   }
   introduction.checksum = checksum == 1;
+  introduction.split = split == 1;
   reader.TakeText(introduction.region_key);
   reader.TakeText(introduction.worker_address);
   reader.TakeText(introduction.wake_address);
-  if (!reader.ok || !reader.bytes.empty() || checksum > 1) {
+  if (!reader.ok || !reader.bytes.empty() || checksum > 1 || split > 1) {
     return absl::InvalidArgumentError("introduction that is cut short, too long or malformed");
   }
   return introduction;

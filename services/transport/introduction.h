@@ -24,6 +24,7 @@ struct Introduction {
   SlotLayout layout;
   uint64_t channel_id = 0;      // what the peer's frames must name
   bool checksum = false;        // wants payload checksums on every lane
+  bool split = false;           // wants payloads in messages of their own, and maps no slots
   uint64_t region_address = 0;  // of the slots, in the speaker's address space
   std::string region_key;       // opaque: maps the slots into the peer; empty where none is offered
   std::string worker_address;   // opaque: reaches the speaker's UCX worker

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -25,7 +26,9 @@ struct HeldImage {
   std::array<std::byte, kHeaderBytes> header;  // a copy: the peer cannot change it any more
   const std::byte* body = nullptr;             // aligned to 64 bytes
   std::optional<size_t> body_bytes;            // where the lane knows how much arrived
-  void* buffer = nullptr;                      // the lane's own
+  // Where it came apart from the body, which is then the metadata alone.
+  std::optional<std::span<const std::byte>> payload;
+  void* buffer = nullptr;  // the lane's own
 };
 
 // Of the transport's thread.
@@ -37,8 +40,8 @@ class Lane {
   virtual std::optional<uint32_t> Acquire() = 0;
   virtual void FreeUnsent(uint32_t slot) = 0;
 
-  // Sends the image of `bytes` bytes that stands in an acquired slot.
-  virtual absl::Status Post(uint32_t slot, size_t bytes) = 0;
+  // Sends the frame with this header, finished, that stands in an acquired slot.
+  virtual absl::Status Post(uint32_t slot, const FrameHeader& header) = 0;
 
   // The next image that arrived, in the order in which they were sent.
   virtual std::optional<HeldImage> Take() = 0;

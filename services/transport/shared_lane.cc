@@ -32,7 +32,7 @@ class SharedLane : public Lane {
 
   std::optional<uint32_t> Acquire() override;
   void FreeUnsent(uint32_t slot) override { free_ |= SlotBit(slot); }
-  absl::Status Post(uint32_t slot, size_t bytes) override;
+  absl::Status Post(uint32_t slot, const FrameHeader& header) override;
   std::optional<HeldImage> Take() override;
   void Release(const HeldImage& image) override;
   bool HasNews() override;
@@ -80,7 +80,7 @@ std::optional<uint32_t> SharedLane::Acquire() {
   return slot;
 }
 
-absl::Status SharedLane::Post(uint32_t slot, size_t) {
+absl::Status SharedLane::Post(uint32_t slot, const FrameHeader&) {
   posted_ |= SlotBit(slot);
   ++doorbells_written_;
   mine_.doorbell(doorbells_written_).store(Entry(doorbells_written_, slot));

@@ -30,19 +30,19 @@ class SharedLaneTest : public testing::Test {
 };
 
 TEST_F(SharedLaneTest, RingsOnlyAPeerThatSleeps) {
-  ASSERT_TRUE(near_->Post(*near_->Acquire(), kHeaderBytes).ok());
+  ASSERT_TRUE(near_->Post(*near_->Acquire(), {}).ok());
   EXPECT_EQ(rings_, 0);
   far_->BeforeSleep();
-  ASSERT_TRUE(near_->Post(*near_->Acquire(), kHeaderBytes).ok());
+  ASSERT_TRUE(near_->Post(*near_->Acquire(), {}).ok());
   EXPECT_EQ(rings_, 1);
   far_->AfterSleep();
-  ASSERT_TRUE(near_->Post(*near_->Acquire(), kHeaderBytes).ok());
+  ASSERT_TRUE(near_->Post(*near_->Acquire(), {}).ok());
   EXPECT_EQ(rings_, 1);
 }
 
 TEST_F(SharedLaneTest, TellsOfEachFrameAndCreditOnce) {
   EXPECT_FALSE(far_->HasNews());
-  ASSERT_TRUE(near_->Post(*near_->Acquire(), kHeaderBytes).ok());
+  ASSERT_TRUE(near_->Post(*near_->Acquire(), {}).ok());
   EXPECT_TRUE(far_->HasNews());
   EXPECT_FALSE(far_->HasNews());
   far_->Release(*far_->Take());
@@ -74,7 +74,7 @@ TEST_F(SharedLaneTest, ThreadsHandOverSlotsInOrder) {
       std::optional<uint32_t> slot;
       while (!(slot = near_->Acquire())) std::this_thread::yield();
       std::memcpy(near_region_.slot(*slot) + kHeaderBytes, &i, sizeof(i));
-      EXPECT_TRUE(near_->Post(*slot, kHeaderBytes + sizeof(i)).ok());
+      EXPECT_TRUE(near_->Post(*slot, {}).ok());
     }
   });
   for (uint64_t i = 0; i < kFrames; ++i) {

@@ -43,6 +43,14 @@ absl::Status FinishImage(const SlotLayout& layout, FrameHeader& header, bool che
   return absl::OkStatus();
 }
 
+absl::Status FinishSplit(const SlotLayout& layout, FrameHeader& header, bool checksum,
+                         const std::byte* metadata, std::span<std::byte, kHeaderBytes> bytes) {
+  RETURN_IF_ERROR(CheckCounts(layout, header));
+  header.payload_checksum = checksum ? PayloadChecksum({metadata, header.metadata_bytes}) : 0;
+  EncodeHeader(header, bytes);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
                                          std::span<const std::byte> bytes,
                                          std::optional<size_t> body_bytes) {
@@ -65,8 +73,8 @@ absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
 }
 
 absl::Status CheckBody(const ArrivalRules& rules, const FrameHeader& header,
-                       const std::byte* body) {
-  if (rules.checksum && header.payload_checksum != PayloadChecksum({body, BodyBytes(header)})) {
+                       std::span<const std::byte> body) {
+  if (rules.checksum && header.payload_checksum != PayloadChecksum(body)) {
     return absl::DataLossError("frame whose payload checksum does not match");
   }
   return absl::OkStatus();

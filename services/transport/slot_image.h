@@ -66,6 +66,11 @@ inline std::span<const std::byte> ReceivedMetadata(const std::byte* body,
 absl::Status FinishImage(const SlotLayout& layout, FrameHeader& header, bool checksum,
                          std::byte* slot);
 
+// The same for a frame whose payload travels by itself: nothing moves, the checksum is that of the
+// metadata alone, and `bytes` gets the header.
+absl::Status FinishSplit(const SlotLayout& layout, FrameHeader& header, bool checksum,
+                         const std::byte* metadata, std::span<std::byte, kHeaderBytes> bytes);
+
 // What a channel demands of the frames that arrive on it.
 struct ArrivalRules {
   SlotLayout layout;
@@ -80,7 +85,8 @@ absl::StatusOr<FrameHeader> CheckArrival(const ArrivalRules& rules,
                                          std::span<const std::byte> header,
                                          std::optional<size_t> body_bytes);
 
-// Checks the payload checksum where the rules ask for it.
-absl::Status CheckBody(const ArrivalRules& rules, const FrameHeader& header, const std::byte* body);
+// Checks the payload checksum where the rules ask for it. `body` is what came with the header.
+absl::Status CheckBody(const ArrivalRules& rules, const FrameHeader& header,
+                       std::span<const std::byte> body);
 
 }  // namespace switchyard::transport

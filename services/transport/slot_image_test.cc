@@ -62,7 +62,7 @@ class SlotImageTest : public testing::Test {
   absl::Status Receive(size_t bytes) const {
     const size_t header_bytes = std::min(bytes, kHeaderBytes);
     const auto header = CheckArrival(kRules, {image_.get(), header_bytes}, bytes - header_bytes);
-    return header.ok() ? CheckBody(kRules, *header, body()) : header.status();
+    return header.ok() ? CheckBody(kRules, *header, {body(), BodyBytes(*header)}) : header.status();
   }
   size_t Bytes() const { return kHeaderBytes + BodyBytes(header_); }
 

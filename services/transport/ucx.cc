@@ -17,6 +17,7 @@
 #include "services/base/status_macros.h"
 #include "services/base/unique_fd.h"
 #include "services/transport/ucx_channel.h"
+#include "services/transport/ucx_slots.h"
 
 namespace switchyard::transport {
 namespace {
@@ -78,6 +79,9 @@ class UcxTransportImpl : public UcxTransport, public UcxChannelHost {
 
   static ucs_status_t OnMessage(void* self, const void* header, size_t header_bytes, void* data,
                                 size_t bytes, const ucp_am_recv_param_t* how);
+  static ucs_status_t OnPayload(void* self, const void* header, size_t header_bytes, void* data,
+                                size_t bytes, const ucp_am_recv_param_t* how);
+  UcxMessageLane* LaneOf(const Envelope& envelope);
   bool UsesWorker() const;
   bool LookAround();
   bool TakeLiveness();
@@ -103,6 +107,7 @@ absl::Status UcxTransportImpl::Begin() {
   }
   RETURN_IF_ERROR(worker_->Listen(kFrameMessage, &OnMessage, this));
   RETURN_IF_ERROR(worker_->Listen(kCreditMessage, &OnMessage, this));
+  RETURN_IF_ERROR(worker_->Listen(kPayloadMessage, &OnPayload, this));
   ASSIGN_OR_RETURN(liveness_, Liveness::Start({.host = options_.host,
                                                .period = options_.liveness_period,
                                                .lost_after = options_.lost_after,
@@ -142,9 +147,9 @@ absl::StatusOr<std::unique_ptr<Channel>> UcxTransportImpl::Open(const PeerAddres
       std::pair(options_.member, options_.incarnation)) {
     return absl::InvalidArgumentError("open: the peer is this transport itself");
   }
-  ASSIGN_OR_RETURN(auto region, worker_->Allocate(SharedRegion::Bytes(layout)));
+  ASSIGN_OR_RETURN(auto slots, UcxSlots::Allocate(*worker_, options_, layout));
   const uint64_t id = uint64_t{random_()} << 32 | random_();
-  const bool offered = options_.lanes != UcxLanes::kTcp;
+  const bool offered = options_.lanes != UcxLanes::kTcp && !options_.payload_memory;
   const Introduction mine = {.member = options_.member,
                              .incarnation = options_.incarnation,
                              .peer_member = peer.member,
@@ -153,11 +158,12 @@ absl::StatusOr<std::unique_ptr<Channel>> UcxTransportImpl::Open(const PeerAddres
                              .layout = layout,
                              .channel_id = id,
                              .checksum = options_.checksum_shared_memory,
-                             .region_address = reinterpret_cast<uint64_t>(region->data()),
-                             .region_key = offered ? region->key() : "",
+                             .split = options_.payload_memory.has_value(),
+                             .region_address = reinterpret_cast<uint64_t>(slots->region().data()),
+                             .region_key = offered ? slots->region().key() : "",
                              .worker_address = worker_->address(),
                              .wake_address = wake_socket_.name()};
-  auto channel = std::make_unique<UcxChannel>(*this, mine, peer, std::move(region));
+  auto channel = std::make_unique<UcxChannel>(*this, mine, peer, std::move(slots));
   channels_[id] = channel.get();
   liveness_->Open(mine, peer.address);
   return channel;
@@ -175,16 +181,33 @@ ucs_status_t UcxTransportImpl::OnMessage(void* self, const void* header, size_t 
   const bool is_frame = header_bytes == kEnvelopeBytes + kHeaderBytes;
   if (is_frame || header_bytes == kEnvelopeBytes) {
     const Envelope envelope = DecodeEnvelope(head);
-    const auto channel = transport.channels_.find(envelope.channel_id);
-    if (channel != transport.channels_.end() && channel->second->messages() != nullptr) {
-      UcxMessageLane& lane = *channel->second->messages();
-      if (is_frame) return lane.OnFrame(envelope, head + kEnvelopeBytes, data, bytes, *how);
-      lane.OnCredits(envelope.credits);
+    if (UcxMessageLane* const lane = transport.LaneOf(envelope)) {
+      if (is_frame) return lane->OnFrame(envelope, head + kEnvelopeBytes, data, bytes, *how);
+      lane->OnCredits(envelope.credits);
       return UCS_OK;
     }
   }
   ++transport.late_messages_;
   return UCS_OK;
+}
+
+ucs_status_t UcxTransportImpl::OnPayload(void* self, const void* header, size_t header_bytes,
+                                         void* data, size_t bytes, const ucp_am_recv_param_t* how) {
+  auto& transport = *static_cast<UcxTransportImpl*>(self);
+  if (header_bytes == kEnvelopeBytes) {
+    const Envelope envelope = DecodeEnvelope(static_cast<const std::byte*>(header));
+    if (UcxMessageLane* const lane = transport.LaneOf(envelope)) {
+      return lane->OnPayload(envelope, data, bytes, *how);
+    }
+  }
+  ++transport.late_messages_;
+  return UCS_OK;
+}
+
+// Null where the message names no channel of ours.
+UcxMessageLane* UcxTransportImpl::LaneOf(const Envelope& envelope) {
+  const auto channel = channels_.find(envelope.channel_id);
+  return channel == channels_.end() ? nullptr : channel->second->messages();
 }
 
 // Over shared memory nothing happens in UCX, and looking there would cost system calls.
@@ -263,7 +286,11 @@ void UcxTransportImpl::Poll(TimePoint deadline, bool uses_worker) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<UcxTransport>> UcxTransport::Start(const UcxOptions& options) {
-  ASSIGN_OR_RETURN(auto worker, UcxWorker::Start(options.lanes, options.host));
+  if (options.payload_memory && options.lanes == UcxLanes::kSharedMemory) {
+    return absl::InvalidArgumentError(
+        "payloads in memory of a device are not mapped: shared memory only has no way for them");
+  }
+  ASSIGN_OR_RETURN(auto worker, UcxWorker::Start(options));
   ASSIGN_OR_RETURN(auto wake_socket, WakeSocket::Bind());
   auto transport =
       std::make_unique<UcxTransportImpl>(options, std::move(worker), std::move(wake_socket));

@@ -19,11 +19,9 @@ class UcxSendSlot : public SendSlot {
     if (!sent_) channel_.FreeUnsent(index_);
   }
   std::span<std::byte> metadata() override {
-    return SendMetadata(channel_.slot(index_), channel_.layout());
+    return channel_.slots().metadata(index_);
   }
-  std::span<std::byte> payload() override {
-    return SendPayload(channel_.slot(index_), channel_.layout());
-  }
+  std::span<std::byte> payload() override { return channel_.slots().payload(index_); }
 
   uint32_t index() const { return index_; }
   void MarkSent() { sent_ = true; }
@@ -43,7 +41,7 @@ class UcxFrame : public ReceivedFrame {
   const FrameHeader& header() const override { return header_; }
   std::span<const std::byte> metadata() const override { return metadata_; }
   std::span<const std::byte> payload() const override {
-    return ReceivedPayload(image_.body, header_);
+    return image_.payload ? *image_.payload : ReceivedPayload(image_.body, header_);
   }
 
  private:
@@ -53,18 +51,23 @@ class UcxFrame : public ReceivedFrame {
   const std::span<const std::byte> metadata_;
 };
 
+std::span<const std::byte> MetadataOf(const HeldImage& image, const FrameHeader& header) {
+  if (image.payload) return {image.body, header.metadata_bytes};
+  return ReceivedMetadata(image.body, header);
+}
+
 }  // namespace
 
 UcxChannel::UcxChannel(UcxChannelHost& host, const Introduction& mine, const PeerAddress& peer,
-                       std::unique_ptr<UcxRegion> region)
+                       std::unique_ptr<UcxSlots> slots)
     : host_(host),
       mine_(mine),
       peer_(peer),
       rules_{.layout = mine.layout, .sender = peer.member, .sender_incarnation = peer.incarnation},
       peer_state_(std::make_unique<UcxPeer>()),
-      slots_(SharedRegion(region->data(), mine.layout).slot(0)),
+      slots_(*slots),
       metadata_(mine.layout.slots) {
-  peer_state_->region = std::move(region);
+  peer_state_->slots = std::move(slots);
 }
 
 UcxChannel::~UcxChannel() {
@@ -102,8 +105,11 @@ void UcxChannel::Connect(const Introduction& theirs) {
       return Lose(mapped.status());
     }
   }
-  peer_state_->messages = std::make_unique<UcxMessageLane>(layout(), slots_, theirs.channel_id,
-                                                           host_.worker(), *peer_state_->endpoint);
+  split_ = mine_.split || theirs.split;
+  peer_state_->messages = std::make_unique<UcxMessageLane>(
+      layout(), slots_,
+      UcxMessageFormat{.split = split_, .rendezvous_from = host_.options().rendezvous_from},
+      theirs.channel_id, host_.worker(), *peer_state_->endpoint);
   peer_wake_address_ = theirs.wake_address;
   rules_.checksum = mine_.checksum || theirs.checksum;
 }
@@ -121,13 +127,15 @@ bool UcxChannel::TryOpen() {
 
 void UcxChannel::PickLane() {
   if (*mapped_by_peer_ && peer_state_->mapped != nullptr) {
-    const SharedRegion ours(peer_state_->region->data(), layout());
+    const SharedRegion ours(slots_.region().data(), layout());
     const SharedRegion theirs(peer_state_->mapped, layout());
     shared_ = MakeSharedLane(layout(), ours, theirs,
                              [this] { host_.wake_socket().Ring(peer_wake_address_); });
     lane_ = shared_.get();
   } else if (host_.options().lanes == UcxLanes::kSharedMemory) {
-    return Lose(absl::FailedPreconditionError("the peer cannot map this process's memory"));
+    return Lose(absl::FailedPreconditionError(
+        "shared memory only, but the peer cannot map this process's memory or offers none of its "
+        "own (payloads on a device)"));
   } else {
     lane_ = peer_state_->messages.get();
     rules_.checksum = true;
@@ -155,16 +163,23 @@ absl::Status UcxChannel::Send(std::unique_ptr<SendSlot> slot, const FrameHeader&
   complete.sender = mine_.member;
   complete.sender_incarnation = mine_.incarnation;
   complete.slot = sent.index();
-  RETURN_IF_ERROR(FinishImage(layout(), complete, rules_.checksum, this->slot(sent.index())));
+  RETURN_IF_ERROR(Finish(sent.index(), complete));
   sent.MarkSent();
-  return lane_->Post(sent.index(), kHeaderBytes + BodyBytes(complete));
+  return lane_->Post(sent.index(), complete);
+}
+
+absl::Status UcxChannel::Finish(uint32_t slot, FrameHeader& header) const {
+  std::byte* const image = slots_.image(slot);
+  if (!split_) return FinishImage(layout(), header, rules_.checksum, image);
+  return FinishSplit(layout(), header, rules_.checksum, slots_.metadata(slot).data(),
+                     std::span<std::byte, kHeaderBytes>(image, kHeaderBytes));
 }
 
 // Where the peer could still change the metadata, gives a copy, so that what is checked is what is
 // used. (The payload is numbers: whatever they are, they harm nothing.)
 std::span<const std::byte> UcxChannel::KeepMetadata(const HeldImage& image,
                                                     const FrameHeader& header) {
-  const std::span<const std::byte> metadata = ReceivedMetadata(image.body, header);
+  const std::span<const std::byte> metadata = MetadataOf(image, header);
   if (lane_ != shared_.get() || metadata.empty()) return metadata;
   AlignedBytes& copy = metadata_[image.slot];
   if (copy == nullptr) copy = AllocateAligned(layout().metadata_bytes);
@@ -173,12 +188,20 @@ std::span<const std::byte> UcxChannel::KeepMetadata(const HeldImage& image,
 }
 
 absl::StatusOr<FrameHeader> UcxChannel::Check(const HeldImage& image) const {
-  ASSIGN_OR_RETURN(const FrameHeader header, CheckArrival(rules_, image.header, image.body_bytes));
+  std::optional<size_t> bytes = image.body_bytes;
+  if (image.payload) *bytes += image.payload->size();
+  ASSIGN_OR_RETURN(const FrameHeader header, CheckArrival(rules_, image.header, bytes));
   if (header.slot != image.slot) {
     return absl::InvalidArgumentError(
         absl::StrCat("frame of slot ", header.slot, " in slot ", image.slot));
   }
-  RETURN_IF_ERROR(CheckBody(rules_, header, image.body));
+  if (image.payload && image.payload->size() != PayloadBytes(header)) {
+    return absl::DataLossError(absl::StrCat("frame with ", image.payload->size(),
+                                            " bytes of payload, its header names ",
+                                            PayloadBytes(header)));
+  }
+  const size_t body_bytes = image.payload ? header.metadata_bytes : BodyBytes(header);
+  RETURN_IF_ERROR(CheckBody(rules_, header, {image.body, body_bytes}));
   return header;
 }
 

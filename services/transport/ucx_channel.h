@@ -16,6 +16,7 @@
 #include "services/transport/transport.h"
 #include "services/transport/ucx_message_lane.h"
 #include "services/transport/ucx_options.h"
+#include "services/transport/ucx_slots.h"
 #include "services/transport/ucx_worker.h"
 #include "services/transport/wake_socket.h"
 
@@ -23,7 +24,7 @@ namespace switchyard::transport {
 
 // What UCX may use of a channel after it was abandoned: kept by the transport until it is closed.
 struct UcxPeer {
-  std::unique_ptr<UcxRegion> region;  // our slots
+  std::unique_ptr<UcxSlots> slots;  // ours
   std::unique_ptr<UcxEndpoint> endpoint;
   std::byte* mapped = nullptr;  // the peer's region here, where it can be mapped
   std::unique_ptr<UcxMessageLane> messages;
@@ -50,7 +51,7 @@ class UcxChannelHost {
 class UcxChannel : public Channel {
  public:
   UcxChannel(UcxChannelHost& host, const Introduction& mine, const PeerAddress& peer,
-             std::unique_ptr<UcxRegion> region);
+             std::unique_ptr<UcxSlots> slots);
   ~UcxChannel() override;
 
   const PeerAddress& peer() const override { return peer_; }
@@ -78,7 +79,7 @@ class UcxChannel : public Channel {
   void AfterSleep();
 
   // Of the slots and frames that this channel handed out.
-  std::byte* slot(uint32_t index) const { return slots_ + SlotBytes(layout()) * index; }
+  const UcxSlots& slots() const { return slots_; }
   void FreeUnsent(uint32_t slot) { lane_->FreeUnsent(slot); }
   void Release(const HeldImage& image) { lane_->Release(image); }
 
@@ -88,6 +89,7 @@ class UcxChannel : public Channel {
   void PickLane();
   void Lose(absl::Status why);
   absl::StatusOr<FrameHeader> Check(const HeldImage& image) const;
+  absl::Status Finish(uint32_t slot, FrameHeader& header) const;
   std::span<const std::byte> KeepMetadata(const HeldImage& image, const FrameHeader& header);
 
   UcxChannelHost& host_;
@@ -100,7 +102,8 @@ class UcxChannel : public Channel {
   bool ready_sent_ = false;
   std::optional<bool> mapped_by_peer_;  // what its ready message says
   std::unique_ptr<UcxPeer> peer_state_;
-  std::byte* const slots_;
+  const UcxSlots& slots_;
+  bool split_ = false;  // payloads are messages of their own
   std::unique_ptr<Lane> shared_;
   Lane* lane_ = nullptr;                // `shared_` or the messages; null until the channel is open
   std::vector<AlignedBytes> metadata_;  // per slot of the peer: copies of what it could change

@@ -19,50 +19,67 @@ namespace {
 
 using std::chrono::seconds;
 
+// Members 1 and 2 may run in different modes.
 class UcxNetwork : public ConformanceNetwork {
  public:
-  explicit UcxNetwork(UcxLanes lanes) : lanes_(lanes) {}
+  UcxNetwork(UcxTestMode first, UcxTestMode second) : first_(first), second_(second) {}
   std::unique_ptr<Transport> Start(uint64_t member, uint64_t incarnation) override {
-    auto transport = UcxTransport::Start({.member = member,
-                                          .incarnation = incarnation,
-                                          .lanes = lanes_,
-                                          .open_timeout = seconds(1)});
+    UcxOptions options = OptionsOf(member == 1 ? first_ : second_);
+    options.member = member;
+    options.incarnation = incarnation;
+    options.open_timeout = seconds(1);
+    auto transport = UcxTransport::Start(options);
     EXPECT_TRUE(transport.ok()) << transport.status();
     return *std::move(transport);
   }
 
  private:
-  const UcxLanes lanes_;
+  const UcxTestMode first_;
+  const UcxTestMode second_;
 };
 
-ConformanceBackend Backend(const std::string& name, const std::string& lane, UcxLanes lanes) {
-  return {
-      .name = name, .lane = lane, .make = [lanes] { return std::make_unique<UcxNetwork>(lanes); }};
+ConformanceBackend Backend(const std::string& name, const std::string& lane, UcxTestMode first,
+                           UcxTestMode second) {
+  return {.name = name, .lane = lane, .make = [first, second] {
+            return std::make_unique<UcxNetwork>(first, second);
+          }};
+}
+ConformanceBackend Backend(const std::string& name, const std::string& lane, UcxTestMode mode) {
+  return Backend(name, lane, mode, mode);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ucx, TransportConformanceTest,
-                         testing::Values(Backend("shm", "ucx posix", UcxLanes::kSharedMemory),
-                                         Backend("tcp", "ucx tcp", UcxLanes::kTcp),
-                                         Backend("auto", "ucx posix", UcxLanes::kAuto)),
-                         [](const auto& info) { return info.param.name; });
+const auto kShm = Backend("shm", "ucx posix", UcxTestMode::kSharedMemory);
+const auto kTcp = Backend("tcp", "ucx tcp", UcxTestMode::kTcp);
+const auto kEager = Backend("eager_payloads", "ucx tcp split", UcxTestMode::kEagerPayloads);
+const auto kFetched = Backend("fetched_payloads", "ucx tcp split", UcxTestMode::kFetchedPayloads);
+
+INSTANTIATE_TEST_SUITE_P(
+    Ucx, TransportConformanceTest,
+    testing::Values(kShm, kTcp, Backend("auto", "ucx posix", UcxTestMode::kAuto), kEager, kFetched,
+                    Backend("one_side_fetched", "ucx tcp split", UcxTestMode::kFetchedPayloads,
+                            UcxTestMode::kAuto),
+                    Backend("other_side_eager", "ucx tcp split", UcxTestMode::kTcp,
+                            UcxTestMode::kEagerPayloads)),
+    [](const auto& info) { return info.param.name; });
 
 class UcxFrameTest : public TransportConformanceTest {};
 
 // Header and payload checksums are checked alike on every lane that has them: slot_image_test.
-TEST_P(UcxFrameTest, PayloadChecksumsAreOnWhereverFramesLeaveTheMachine) {
+TEST_P(UcxFrameTest, ChecksumsAreOnWhereverFramesLeaveTheMachineButNotOverPayloadsOfADevice) {
   OpenPair();
   SendNumbered(*to_host_, 150, 3);
   const auto frame = Receive(*to_router_);
   ASSERT_NE(frame, nullptr);
-  std::vector<std::byte> body(frame->payload().begin(), frame->payload().end());
+  const bool split = GetParam().lane == kEager.lane;
+  std::vector<std::byte> body;
+  if (!split) body.assign(frame->payload().begin(), frame->payload().end());
   body.insert(body.end(), frame->metadata().begin(), frame->metadata().end());
   EXPECT_EQ(frame->header().payload_checksum,
-            GetParam().lane == "ucx tcp" ? PayloadChecksum(body) : 0);
+            GetParam().lane == kShm.lane ? 0 : PayloadChecksum(body));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ucx, UcxFrameTest,
-                         testing::Values(Backend("shm", "ucx posix", UcxLanes::kSharedMemory),
-                                         Backend("tcp", "ucx tcp", UcxLanes::kTcp)),
+                         testing::Values(kShm, kTcp, kEager),
                          [](const auto& info) { return info.param.name; });
 
 class UcxSharedFrameTest : public TransportConformanceTest {};
@@ -91,18 +108,77 @@ TEST_P(UcxSharedFrameTest, AFlippedHeaderBitIsRejectedAndTheSlotComesBack) {
   EXPECT_TRUE(IsNumbered(*frame, kLayout));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ucx, UcxSharedFrameTest,
-                         testing::Values(Backend("shm", "ucx posix", UcxLanes::kSharedMemory)),
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxSharedFrameTest, testing::Values(kShm),
                          [](const auto& info) { return info.param.name; });
 
+class UcxFetchedPayloadTest : public TransportConformanceTest {
+ protected:
+  static constexpr SlotLayout kLarge{
+      .rows = 1024, .row_bytes = 8192, .metadata_bytes = 96, .slots = 2};
+
+  bool HostAloneUntil(const std::function<bool()>& condition) {
+    for (int i = 0; i < 1000 && !condition(); ++i) {
+      host_->Wait(Clock::Real().Now() + std::chrono::milliseconds(2));
+    }
+    return condition();
+  }
+};
+
+TEST_P(UcxFetchedPayloadTest, ASenderThatDiesBeforeItsPayloadIsFetchedLeavesNoFrameAndNothingElse) {
+  testing::internal::CaptureStderr();
+  for (uint64_t round = 0; round < 3; ++round) {
+    OpenPair(kLarge, kNonce + round);
+    SendNumbered(*to_host_, 1, kLarge.rows);
+    SendNumbered(*to_host_, 2, 0);  // complete, but behind the first
+    // The sender does nothing, so the payload that the host has begun to fetch does not come.
+    EXPECT_FALSE(HostAloneUntil([&] { return to_router_->TryReceive() != nullptr; }));
+    to_host_.reset();
+    router_.reset();
+    EXPECT_TRUE(HostAloneUntil([&] { return to_router_->state() == ChannelState::kLost; }));
+    EXPECT_EQ(to_router_->TryReceive(), nullptr);
+    to_router_.reset();
+    router_ = network_->Start(1, 12 + round);
+  }
+  OpenPair(kLarge, kNonce + 9);
+  SendNumbered(*to_host_, 3, kLarge.rows);
+  const auto frame = Receive(*to_router_);
+  ASSERT_NE(frame, nullptr);
+  EXPECT_TRUE(IsNumbered(*frame, kLarge));
+  EXPECT_EQ(to_router_->rejected_frames(), 0u);
+  router_.reset();
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(log.find("does not let go"), std::string::npos) << log;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxFetchedPayloadTest, testing::Values(kFetched),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(UcxOptionsTest, PayloadsOfADeviceAreRefusedWhereThereIsOnlySharedMemory) {
+  UcxOptions options = OptionsOf(UcxTestMode::kEagerPayloads);
+  options.lanes = UcxLanes::kSharedMemory;
+  EXPECT_EQ(UcxTransport::Start(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// Debian's UCX, and any UCX on a machine without a driver.
+TEST(UcxOptionsTest, AUcxWithoutCudaIsRefusedWithTheRemedy) {
+  UcxOptions options = OptionsOf(UcxTestMode::kEagerPayloads);
+  options.payload_memory->cuda = true;
+  const auto transport = UcxTransport::Start(options);
+  if (transport.ok()) GTEST_SKIP() << "this UCX knows CUDA's memory";
+  EXPECT_EQ(transport.status().code(), absl::StatusCode::kFailedPrecondition);
+  const std::string why(transport.status().message());
+  EXPECT_NE(why.find("scripts/setup --cuda"), why.npos) << why;
+}
+
 // A transport here and one in another process that sends back what it gets.
-class UcxPeerProcessTest : public testing::TestWithParam<UcxLanes> {
+class UcxPeerProcessTest : public testing::TestWithParam<UcxTestMode> {
  protected:
   static std::unique_ptr<UcxTransport> StartTester() {
-    auto transport = UcxTransport::Start({.member = kTesterMember,
-                                          .incarnation = kTesterIncarnation,
-                                          .lanes = GetParam(),
-                                          .open_timeout = seconds(20)});
+    UcxOptions options = OptionsOf(GetParam());
+    options.member = kTesterMember;
+    options.incarnation = kTesterIncarnation;
+    options.open_timeout = seconds(20);
+    auto transport = UcxTransport::Start(options);
     EXPECT_TRUE(transport.ok()) << transport.status();
     return *std::move(transport);
   }
@@ -207,21 +283,27 @@ TEST_P(UcxPeerProcessTest, AnIdlePeerStaysAlive) {
   Exchange(10);
 }
 
-std::string LanesName(const testing::TestParamInfo<UcxLanes>& info) {
+std::string ModeName(const testing::TestParamInfo<UcxTestMode>& info) {
   switch (info.param) {
-    case UcxLanes::kAuto:
-      return "auto";
-    case UcxLanes::kSharedMemory:
+    case UcxTestMode::kSharedMemory:
       return "shm";
-    case UcxLanes::kTcp:
+    case UcxTestMode::kTcp:
       return "tcp";
+    case UcxTestMode::kAuto:
+      return "auto";
+    case UcxTestMode::kEagerPayloads:
+      return "eager_payloads";
+    case UcxTestMode::kFetchedPayloads:
+      return "fetched_payloads";
   }
   return "unknown";
 }
 
 INSTANTIATE_TEST_SUITE_P(Ucx, UcxPeerProcessTest,
-                         testing::Values(UcxLanes::kSharedMemory, UcxLanes::kTcp, UcxLanes::kAuto),
-                         &LanesName);
+                         testing::Values(UcxTestMode::kSharedMemory, UcxTestMode::kTcp,
+                                         UcxTestMode::kAuto, UcxTestMode::kEagerPayloads,
+                                         UcxTestMode::kFetchedPayloads),
+                         &ModeName);
 
 }  // namespace
 }  // namespace switchyard::transport

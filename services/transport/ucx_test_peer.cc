@@ -1,5 +1,5 @@
 // The other process of ucx_test: member 2 sends back every frame until its channel is lost, and
-// then exits with 7. Arguments: lanes, own incarnation, the tester's address, nonce.
+// then exits with 7. Arguments: mode, own incarnation, the tester's address, nonce.
 
 #include "services/transport/ucx_test_peer.h"
 
@@ -23,10 +23,11 @@ void SendBack(Channel& channel, std::unique_ptr<SendSlot> slot, const ReceivedFr
 }
 
 int Run(char** arguments) {
-  auto transport = UcxTransport::Start({.member = kPeerMember,
-                                        .incarnation = std::strtoull(arguments[2], nullptr, 10),
-                                        .lanes = static_cast<UcxLanes>(std::atoi(arguments[1])),
-                                        .open_timeout = std::chrono::seconds(20)});
+  UcxOptions options = OptionsOf(static_cast<UcxTestMode>(std::atoi(arguments[1])));
+  options.member = kPeerMember;
+  options.incarnation = std::strtoull(arguments[2], nullptr, 10);
+  options.open_timeout = std::chrono::seconds(20);
+  auto transport = UcxTransport::Start(options);
   CHECK(transport.ok()) << transport.status();
   std::printf("%s\n", (*transport)->address().address.c_str());
   std::fflush(stdout);
@@ -51,6 +52,6 @@ int Run(char** arguments) {
 }  // namespace switchyard::transport
 
 int main(int count, char** arguments) {
-  CHECK(count == 5) << "lanes, incarnation, tester's address, nonce";
+  CHECK(count == 5) << "mode, incarnation, tester's address, nonce";
   return switchyard::transport::Run(arguments);
 }

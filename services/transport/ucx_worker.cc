@@ -70,14 +70,14 @@ constexpr Setting kSettings[] = {
 // Of TCP: large messages in few pieces.
 constexpr Setting kTcpSettings[] = {{"TX_SEG_SIZE", "64K"}, {"RX_SEG_SIZE", "256K"}};
 
-const char* TransportsOf(UcxLanes lanes) {
+const char* TransportsOf(UcxLanes lanes, bool cuda) {
   switch (lanes) {
     case UcxLanes::kAuto:
-      return "^sysv,cma";  // both slower than posix here
+      return "^sysv,cma";  // both slower than posix here; all of CUDA's stay
     case UcxLanes::kSharedMemory:
       return "posix";
     case UcxLanes::kTcp:
-      return "tcp";
+      return cuda ? "tcp,cuda_copy,cuda_ipc" : "tcp";
   }
   return "tcp";
 }
@@ -158,16 +158,17 @@ bool UcxEndpoint::TryClose() {
   return close_request_ == nullptr || ucp_request_check_status(close_request_) != UCS_INPROGRESS;
 }
 
-absl::StatusOr<std::unique_ptr<UcxWorker>> UcxWorker::Start(UcxLanes lanes,
-                                                            const std::string& host) {
+absl::StatusOr<std::unique_ptr<UcxWorker>> UcxWorker::Start(const UcxOptions& options) {
   ConfigureProcess();
-  std::unique_ptr<UcxWorker> worker(new UcxWorker(lanes));
-  RETURN_IF_ERROR(worker->StartContext(host));
+  std::unique_ptr<UcxWorker> worker(new UcxWorker(options.lanes));
+  const bool cuda = options.payload_memory && options.payload_memory->cuda;
+  RETURN_IF_ERROR(worker->StartContext(options.host, cuda));
+  if (cuda) RETURN_IF_ERROR(worker->CheckKnowsCuda());
   RETURN_IF_ERROR(worker->StartWorker());
   return worker;
 }
 
-absl::Status UcxWorker::StartContext(const std::string& host) {
+absl::Status UcxWorker::StartContext(const std::string& host, bool cuda) {
   ucp_config_t* read = nullptr;
   RETURN_IF_ERROR(FromUcx(ucp_config_read(nullptr, nullptr, &read), "read the configuration"));
   const std::unique_ptr<ucp_config_t, ConfigReleaser> config(read);
@@ -175,7 +176,8 @@ absl::Status UcxWorker::StartContext(const std::string& host) {
     return FromUcx(ucp_config_modify(config.get(), setting.name, setting.value),
                    absl::StrCat("set ", setting.name, " to ", setting.value));
   };
-  RETURN_IF_ERROR(set({"TLS", TransportsOf(lanes_)}));
+  const char* const transports = TransportsOf(lanes_, cuda);
+  RETURN_IF_ERROR(set({"TLS", transports}));
   for (const Setting& setting : kSettings) RETURN_IF_ERROR(set(setting));
   if (lanes_ != UcxLanes::kSharedMemory) {
     for (const Setting& setting : kTcpSettings) RETURN_IF_ERROR(set(setting));
@@ -188,7 +190,20 @@ absl::Status UcxWorker::StartContext(const std::string& host) {
   const ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
                                .features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP};
   return FromUcx(ucp_init(&params, config.get(), &context_),
-                 absl::StrCat("start with transports ", TransportsOf(lanes_)));
+                 absl::StrCat("start with transports ", transports));
+}
+
+absl::Status UcxWorker::CheckKnowsCuda() const {
+  ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
+  RETURN_IF_ERROR(FromUcx(ucp_context_query(context_, &attributes), "known types of memory"));
+  if ((attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA_MANAGED)) != 0) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the UCX that this process runs with (", ucp_get_version_string(),
+      ") cannot use CUDA's memory: start the program with LD_LIBRARY_PATH naming libucx/lib of "
+      "what scripts/setup --cuda installed (docs/operating.md), on a machine with the driver, or "
+      "use --transport ucx"));
 }
 
 absl::Status UcxWorker::StartWorker() {

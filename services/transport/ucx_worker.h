@@ -85,8 +85,8 @@ class UcxEndpoint {
 class UcxWorker {
  public:
   // With a loopback `host`, or over TCP only, it uses no other network interface than the one that
-  // has this address.
-  static absl::StatusOr<std::unique_ptr<UcxWorker>> Start(UcxLanes lanes, const std::string& host);
+  // has this address. An error where payloads are CUDA's and this UCX does not know CUDA.
+  static absl::StatusOr<std::unique_ptr<UcxWorker>> Start(const UcxOptions& options);
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
   ~UcxWorker();
@@ -111,7 +111,8 @@ class UcxWorker {
 
  private:
   explicit UcxWorker(UcxLanes lanes) : lanes_(lanes) {}
-  absl::Status StartContext(const std::string& host);
+  absl::Status StartContext(const std::string& host, bool cuda);
+  absl::Status CheckKnowsCuda() const;
   absl::Status StartWorker();
 
   const UcxLanes lanes_;

@@ -35,7 +35,7 @@ void TryFrame(std::span<const std::byte> bytes) {
   if (!header.ok()) return;
   CHECK(BodyBytes(*header) == body.size() && body.size() <= SlotBytes(kLayout)) << "over the slot";
   rules.checksum = true;
-  CheckBody(rules, *header, body.data()).IgnoreError();
+  CheckBody(rules, *header, body).IgnoreError();
   const auto metadata = ReceivedMetadata(body.data(), *header);
   if (!CheckDispatch(*header, metadata, kExperts, kLayout.row_bytes, 16).ok()) return;
   for (size_t i = 0; i < metadata.size() / kAssignmentBytes; ++i) {
