@@ -15,8 +15,8 @@ void AddRoleFlags(CLI::App& app, RoleOptions& options) {
   AddFlag(app, "--port", options.port, "Port to bind; 0 takes a free one");
   AddFlag(app, "--advertise", options.advertise, "Host name that other roles call");
   AddFlag(app, "--transport", options.transport,
-          "Data path; nccl goes from GPU to GPU and needs one for each role")
-      ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "nccl"}));
+          "Data path; ucx-cuda and nccl need --device cuda:N, nccl a GPU for each role")
+      ->check(CLI::IsMember({"ucx", "ucx-shm", "ucx-tcp", "ucx-cuda", "nccl"}));
   AddFlag(app, "--device", options.device, "Router worker, expert host: what it computes on")
       ->check(RangeOf("--device"));
   AddFlag(app, "--threads", options.threads, "Compute threads; 0: one per core")

@@ -27,6 +27,17 @@ Started StartUcx(const RoleOptions& options, uint64_t member, uint64_t incarnati
                                          .lanes = LanesOf(options.transport)});
 }
 
+// With payloads in the unified memory of the GPU that the role computes on.
+Started StartUcxCuda(const RoleOptions& options, uint64_t member, uint64_t incarnation) {
+  ASSIGN_OR_RETURN(const kernels::CudaApi* const cuda, kernels::LoadCudaLibrary());
+  return transport::UcxTransport::Start(
+      {.member = member,
+       .incarnation = incarnation,
+       .host = options.host,
+       .payload_memory =
+           transport::UcxPayloadMemory{.source = cuda->unified_memory(), .cuda = true}});
+}
+
 // Between the GPUs that the roles compute on; everything but payloads goes over UCX.
 Started StartNccl(const RoleOptions& options, int ordinal, uint64_t member, uint64_t incarnation) {
   ASSIGN_OR_RETURN(const kernels::CudaApi* const cuda, kernels::LoadCudaLibrary());
@@ -39,12 +50,17 @@ Started StartNccl(const RoleOptions& options, int ordinal, uint64_t member, uint
 
 absl::StatusOr<TransportFactory> ChooseTransport(
     const RoleOptions& options, std::shared_ptr<transport::LoopbackNetwork> network) {
-  if (options.transport == "nccl") {
+  if (options.transport == "nccl" || options.transport == "ucx-cuda") {
     ASSIGN_OR_RETURN(const kernels::DeviceName device, kernels::ParseDeviceName(options.device));
     if (device.kind != kernels::DeviceKind::kCuda) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--transport nccl moves data between GPUs and needs --device cuda:N, not ",
-                       options.device));
+          absl::StrCat("--transport ", options.transport,
+                       " moves data of GPUs and needs --device cuda:N, not ", options.device));
+    }
+    if (options.transport == "ucx-cuda") {
+      return TransportFactory([options](uint64_t member, uint64_t incarnation) {
+        return StartUcxCuda(options, member, incarnation);
+      });
     }
     return TransportFactory([options, device](uint64_t member, uint64_t incarnation) {
       return StartNccl(options, device.ordinal, member, incarnation);

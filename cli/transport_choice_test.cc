@@ -31,15 +31,17 @@ TEST(TransportChoiceTest, LoopbackNeedsTheRolesOfOneProcess) {
   EXPECT_TRUE(ChooseTransport(Options("loopback", "cpu"), network).ok());
 }
 
-TEST(TransportChoiceTest, NcclNeedsAGpu) {
-  const auto status = ChooseTransport(Options("nccl", "cpu"), nullptr).status();
+class GpuTransportTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(GpuTransportTest, NeedsAGpu) {
+  const auto status = ChooseTransport(Options(GetParam(), "cpu"), nullptr).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(std::string(status.message()).find("--device cuda:N"), std::string::npos) << status;
 }
 
 // Where there is a GPU it starts; elsewhere the error is that of the device, not a crash.
-TEST(TransportChoiceTest, NcclStartsOrSaysWhyTheGpuCannotBeUsed) {
-  const auto factory = ChooseTransport(Options("nccl", "cuda:0"), nullptr);
+TEST_P(GpuTransportTest, StartsOrSaysWhyTheGpuCannotBeUsed) {
+  const auto factory = ChooseTransport(Options(GetParam(), "cuda:0"), nullptr);
   ASSERT_TRUE(factory.ok()) << factory.status();
   const auto transport = (*factory)(3, 4);
   if (transport.ok()) {
@@ -50,6 +52,11 @@ TEST(TransportChoiceTest, NcclStartsOrSaysWhyTheGpuCannotBeUsed) {
               transport.status().code() == absl::StatusCode::kNotFound)
       << transport.status();
 }
+
+INSTANTIATE_TEST_SUITE_P(Cli, GpuTransportTest, testing::Values("ucx-cuda", "nccl"),
+                         [](const auto& info) {
+                           return std::string(info.param) == "nccl" ? "nccl" : "ucx_cuda";
+                         });
 
 }  // namespace
 }  // namespace switchyard::cli

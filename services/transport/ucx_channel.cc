@@ -106,9 +106,11 @@ void UcxChannel::Connect(const Introduction& theirs) {
     }
   }
   split_ = mine_.split || theirs.split;
+  // From memory of the host eager messages are at least as fast, and nothing waits for the peer.
+  const size_t rendezvous_from =
+      slots_.has_payload_memory() ? host_.options().rendezvous_from : SIZE_MAX;
   peer_state_->messages = std::make_unique<UcxMessageLane>(
-      layout(), slots_,
-      UcxMessageFormat{.split = split_, .rendezvous_from = host_.options().rendezvous_from},
+      layout(), slots_, UcxMessageFormat{.split = split_, .rendezvous_from = rendezvous_from},
       theirs.channel_id, host_.worker(), *peer_state_->endpoint);
   peer_wake_address_ = theirs.wake_address;
   rules_.checksum = mine_.checksum || theirs.checksum;

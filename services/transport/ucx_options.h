@@ -32,8 +32,8 @@ struct UcxOptions {
   UcxLanes lanes = UcxLanes::kAuto;
   // With it a frame's payload is a message of its own, on channels to whomever.
   std::optional<UcxPayloadMemory> payload_memory;
-  // Such a payload of so many bytes is fetched by the receiver (rendezvous), a smaller one comes
-  // along (eager).
+  // From there a payload of so many bytes is fetched by the receiver (rendezvous), a smaller one
+  // comes along (eager).
   size_t rendezvous_from = 64 << 10;
   bool checksum_shared_memory = false;  // payload checksums there too; elsewhere they are always on
   Duration spin = std::chrono::microseconds(5);  // of Wait before it sleeps; 0 where cores are few

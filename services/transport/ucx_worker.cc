@@ -41,8 +41,11 @@ ucs_log_func_rc_t LogLikeUs(const char*, unsigned, const char*, ucs_log_level_t 
 void ConfigureProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (ucs_global_opts.handle_errors != 0) {
-      for (int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) ucs_debug_disable_signal(signal);
+    for (const int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) {
+      // Newer versions set none by themselves, and warn of what was not set.
+      struct sigaction now = {};
+      sigaction(signal, nullptr, &now);
+      if (now.sa_handler != SIG_DFL) ucs_debug_disable_signal(signal);
     }
     ucs_log_push_handler(&LogLikeUs);
     ucs_global_opts_set_value("MEMTYPE_CACHE", "n");
@@ -173,8 +176,13 @@ absl::Status UcxWorker::StartContext(const std::string& host, bool cuda) {
   RETURN_IF_ERROR(FromUcx(ucp_config_read(nullptr, nullptr, &read), "read the configuration"));
   const std::unique_ptr<ucp_config_t, ConfigReleaser> config(read);
   const auto set = [&config](const Setting& setting) {
-    return FromUcx(ucp_config_modify(config.get(), setting.name, setting.value),
-                   absl::StrCat("set ", setting.name, " to ", setting.value));
+    ucs_status_t status = ucp_config_modify(config.get(), setting.name, setting.value);
+    // Newer versions know TCP's settings by their full names only, 1.13 without the prefix only.
+    if (status == UCS_ERR_INVALID_PARAM) {
+      status = ucp_config_modify(config.get(), absl::StrCat("TCP_", setting.name).c_str(),
+                                 setting.value);
+    }
+    return FromUcx(status, absl::StrCat("set ", setting.name, " to ", setting.value));
   };
   const char* const transports = TransportsOf(lanes_, cuda);
   RETURN_IF_ERROR(set({"TLS", transports}));
