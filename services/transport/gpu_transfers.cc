@@ -11,10 +11,9 @@ absl::Status GpuTransfers::Start(std::byte* data, size_t bytes, TimePoint now) {
   return link_->Start(data, bytes);
 }
 
-absl::StatusOr<uint64_t> GpuTransfers::Poll(TimePoint now, Duration patience) {
+absl::Status GpuTransfers::Check(TimePoint now, Duration patience) {
   ASSIGN_OR_RETURN(const uint64_t finished, link_->Finished());
-  const uint64_t ended = finished - std::exchange(finished_, finished);
-  if (ended > 0) moved_at_ = now;
+  if (std::exchange(finished_, finished) != finished) moved_at_ = now;
   if (finished_ < started_ && now - moved_at_ > patience) {
     return absl::DeadlineExceededError(absl::StrCat(
         started_ - finished_,
@@ -22,7 +21,7 @@ absl::StatusOr<uint64_t> GpuTransfers::Poll(TimePoint now, Duration patience) {
         "ended for ",
         patience / std::chrono::milliseconds(1), " ms; the next is number ", finished_));
   }
-  return ended;
+  return absl::OkStatus();
 }
 
 }  // namespace switchyard::transport

@@ -12,7 +12,7 @@
 
 namespace switchyard::transport {
 
-// Of one thread.
+// Bury is thread-safe.
 class LinkGraveyard {
  public:
   LinkGraveyard();

@@ -40,6 +40,7 @@ std::string Describe(const Introduction& mine) {
 struct Link {
   Introduction mine;
   std::string address;  // the peer's
+  std::shared_ptr<std::atomic<bool>> lost;
   TimePoint opened_at;
   std::optional<LivenessConnection> connection;
   bool introduced = false;
@@ -78,10 +79,11 @@ class LivenessThread : public Liveness {
 
   const std::string& address() const override { return address_; }
 
-  void Open(const Introduction& mine, const std::string& address) override {
-    Command([this, mine, address] {
+  void Open(const Introduction& mine, const std::string& address,
+            std::shared_ptr<std::atomic<bool>> lost) override {
+    Command([this, mine, address, lost = std::move(lost)] {
       Link& link = links_[mine.channel_id];
-      link = {.mine = mine, .address = address, .opened_at = now_};
+      link = {.mine = mine, .address = address, .lost = lost, .opened_at = now_};
       if (link.Connects()) Connect(link);
     });
   }
@@ -259,6 +261,7 @@ void LivenessThread::ServeLinks() {
       ++entry;
       continue;
     }
+    link.lost->store(true);
     Announce({.channel_id = entry->first, .kind = Kind::kLost, .why = WhyLost(link)});
     entry = links_.erase(entry);
   }

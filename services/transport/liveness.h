@@ -5,6 +5,7 @@
 // A connection that ends (a killed process: within microseconds) or falls silent for `lost_after`
 // (stopped, cut off) means that the peer is lost. The data itself goes elsewhere.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,8 +51,9 @@ class Liveness {
   virtual const std::string& address() const = 0;  // host:port
 
   // Seeks out (or awaits, the one with the lower identity connects) the peer at `address`, and
-  // exchanges introductions. Events name mine.channel_id.
-  virtual void Open(const Introduction& mine, const std::string& address) = 0;
+  // exchanges introductions. Events name mine.channel_id; `lost` is set when the peer is lost.
+  virtual void Open(const Introduction& mine, const std::string& address,
+                    std::shared_ptr<std::atomic<bool>> lost) = 0;
 
   // Tells the peer that the channel is set up here.
   virtual void SendReady(uint64_t channel_id, bool mapped) = 0;

@@ -2,7 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -58,6 +60,8 @@ class Side {
   std::unique_ptr<Liveness> liveness_;
 };
 
+std::shared_ptr<std::atomic<bool>> Flag() { return std::make_shared<std::atomic<bool>>(false); }
+
 Introduction From(uint64_t member, uint64_t peer, uint64_t channel_id) {
   return {.member = member,
           .incarnation = member * 10,
@@ -71,8 +75,8 @@ Introduction From(uint64_t member, uint64_t peer, uint64_t channel_id) {
 
 TEST(LivenessTest, TwoSidesIntroduceThemselvesAndTellWhatTheyMapped) {
   Side low, high;
-  high->Open(From(2, 1, 200), low->address());  // the one that waits, first
-  low->Open(From(1, 2, 100), high->address());
+  high->Open(From(2, 1, 200), low->address(), Flag());  // the one that waits, first
+  low->Open(From(1, 2, 100), high->address(), Flag());
   const LivenessEvent at_low = low.Next(), at_high = high.Next();
   EXPECT_EQ(at_low.kind, Kind::kIntroduced);
   EXPECT_EQ(at_low.channel_id, 100u);
@@ -88,26 +92,29 @@ TEST(LivenessTest, TwoSidesIntroduceThemselvesAndTellWhatTheyMapped) {
 
 TEST(LivenessTest, ThePeerMayOpenLater) {
   Side low, high;
-  low->Open(From(1, 2, 100), high->address());
+  low->Open(From(1, 2, 100), high->address(), Flag());
   std::this_thread::sleep_for(milliseconds(120));
-  high->Open(From(2, 1, 200), low->address());
+  high->Open(From(2, 1, 200), low->address(), Flag());
   EXPECT_EQ(low.Next().kind, Kind::kIntroduced);
   EXPECT_EQ(high.Next().kind, Kind::kIntroduced);
 }
 
 TEST(LivenessTest, ClosingAChannelAndStoppingASideAreLossesAtThePeer) {
   Side low, high;
-  low->Open(From(1, 2, 100), high->address());
-  high->Open(From(2, 1, 200), low->address());
+  const auto lost = Flag();
+  low->Open(From(1, 2, 100), high->address(), Flag());
+  high->Open(From(2, 1, 200), low->address(), lost);
   ASSERT_EQ(low.Next().kind, Kind::kIntroduced);
   ASSERT_EQ(high.Next().kind, Kind::kIntroduced);
+  EXPECT_FALSE(*lost);
   low->Close(100);
   const LivenessEvent closed = high.Next();
   EXPECT_EQ(closed.kind, Kind::kLost);
+  EXPECT_TRUE(*lost);
   EXPECT_EQ(closed.why.code(), absl::StatusCode::kUnavailable);
 
-  low->Open(From(1, 2, 101), high->address());
-  high->Open(From(2, 1, 201), low->address());
+  low->Open(From(1, 2, 101), high->address(), Flag());
+  high->Open(From(2, 1, 201), low->address(), Flag());
   ASSERT_EQ(low.Next().kind, Kind::kIntroduced);
   ASSERT_EQ(high.Next().kind, Kind::kIntroduced);
   high.Stop();
@@ -118,22 +125,22 @@ TEST(LivenessTest, AnotherLayoutIsToldApartFromAnotherNonce) {
   Side low(milliseconds(300)), high(milliseconds(300));
   Introduction other = From(2, 1, 200);
   other.layout.slots = 5;
-  low->Open(From(1, 2, 100), high->address());
-  high->Open(other, low->address());
+  low->Open(From(1, 2, 100), high->address(), Flag());
+  high->Open(other, low->address(), Flag());
   EXPECT_EQ(low.Next().why.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(high.Next().why.code(), absl::StatusCode::kInvalidArgument);
 
   other = From(2, 1, 201);
   other.nonce = 78;
-  low->Open(From(1, 2, 101), high->address());
-  high->Open(other, low->address());
+  low->Open(From(1, 2, 101), high->address(), Flag());
+  high->Open(other, low->address(), Flag());
   EXPECT_EQ(low.Next().why.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(high.Next().why.code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST(LivenessTest, APeerThatFallsSilentIsLost) {
   Side high;
-  high->Open(From(2, 1, 200), "127.0.0.1:1");
+  high->Open(From(2, 1, 200), "127.0.0.1:1", Flag());
   auto socket = ConnectTcp(high->address());
   ASSERT_TRUE(socket.ok());
   LivenessConnection mute(*std::move(socket));
@@ -160,7 +167,7 @@ LivenessConnection Introduced(const Side& high) {
 
 TEST(LivenessTest, APeerThatBeatsButIsNeverReadyIsLost) {
   Side high(milliseconds(300));
-  high->Open(From(2, 1, 200), "127.0.0.1:1");
+  high->Open(From(2, 1, 200), "127.0.0.1:1", Flag());
   LivenessConnection peer = Introduced(high);
   std::thread beats([&] {
     bool heard = false;
@@ -193,7 +200,7 @@ TEST(LivenessTest, AnotherVersionIsRefusedByName) {
   auto listener = ListenTcp("127.0.0.1", 0);
   ASSERT_TRUE(listener.ok());
   Side low;
-  low->Open(From(1, 2, 100), *BoundAddress(*listener));
+  low->Open(From(1, 2, 100), *BoundAddress(*listener), Flag());
   UniqueFd socket;
   while (!(socket = AcceptTcp(*listener)).valid()) std::this_thread::sleep_for(milliseconds(1));
   LivenessConnection peer(std::move(socket));
@@ -209,7 +216,7 @@ TEST(LivenessTest, AnotherVersionIsRefusedByName) {
 
 TEST(LivenessTest, StrangersWhoTalkNonsenseAreShownOut) {
   Side high;
-  high->Open(From(2, 1, 200), "127.0.0.1:1");
+  high->Open(From(2, 1, 200), "127.0.0.1:1", Flag());
   for (const std::string& nonsense :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(100, '\xFF'), std::string(40, '\0')}) {
     auto socket = ConnectTcp(high->address());
@@ -223,7 +230,7 @@ TEST(LivenessTest, StrangersWhoTalkNonsenseAreShownOut) {
   }
   // And the channel still opens.
   Side low;
-  low->Open(From(1, 2, 100), high->address());
+  low->Open(From(1, 2, 100), high->address(), Flag());
   EXPECT_EQ(high.Next().kind, Kind::kIntroduced);
 }
 

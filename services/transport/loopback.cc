@@ -107,6 +107,7 @@ class LoopbackChannel : public Channel {
   const SlotLayout& layout() const override { return layout_; }
   ChannelState state() const override;
   absl::Status status() const override;
+  bool lost() const override;
   std::unique_ptr<SendSlot> TryAcquire() override;
   absl::Status Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) override;
   std::unique_ptr<ReceivedFrame> TryReceive() override;
@@ -252,6 +253,12 @@ std::optional<TimePoint> LoopbackChannel::NextTimer() const {
   if (Incoming()) return theirs().outgoing->NextDue();
   const TimePoint cut = hub_->cut_since.at({peer_.member, Self().first});
   return std::max(cut, connection_->matched_at) + hub_->options.lost_after;
+}
+
+// Changes nothing: the owner is told by Update that something happened.
+bool LoopbackChannel::lost() const {
+  std::lock_guard lock(hub_->mutex);
+  return state_ == ChannelState::kLost || !WhyLost(hub_->options.clock->Now()).ok();
 }
 
 ChannelState LoopbackChannel::state() const {

@@ -14,6 +14,9 @@ namespace {
 // How long Wait sleeps while a GPU is at work: its end wakes nobody.
 constexpr Duration kPollPeriod = std::chrono::microseconds(20);
 
+// How often links are looked at when nobody waits.
+constexpr Duration kWatchPeriod = std::chrono::milliseconds(20);
+
 class NcclTransport : public Transport, public NcclChannelHost {
  public:
   NcclTransport(std::unique_ptr<Transport> headers, std::unique_ptr<kernels::GpuLinks> links,
@@ -33,6 +36,7 @@ class NcclTransport : public Transport, public NcclChannelHost {
   const NcclOptions& options() const override { return options_; }
   kernels::GpuLinks& links() override { return *links_; }
   LinkGraveyard& graveyard() override { return graveyard_; }
+  LinkWatch& watch() override { return watch_; }
   void Forget(NcclChannel& channel) override { std::erase(channels_, &channel); }
   bool ProgressChannels();
 
@@ -40,6 +44,7 @@ class NcclTransport : public Transport, public NcclChannelHost {
   const std::unique_ptr<kernels::GpuLinks> links_;
   const NcclOptions options_;
   LinkGraveyard graveyard_;
+  LinkWatch watch_{kWatchPeriod};
   std::vector<NcclChannel*> channels_;
 };
 

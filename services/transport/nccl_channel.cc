@@ -81,13 +81,14 @@ NcclChannel::NcclChannel(NcclChannelHost& host, std::unique_ptr<Channel> headers
       peer_(headers_->peer()),
       memory_(std::move(memory)) {
   for (uint32_t buffer = layout.slots; buffer-- > 0;) free_.push_back(buffer);
+  host_.watch().Add(*this);
 }
 
 NcclChannel::~NcclChannel() {
+  host_.watch().Remove(*this);
   arrivals_.clear();
   headers_.reset();  // the peer hears of it first
-  host_.graveyard().Bury(outgoing_.TakeLink(), memory_);
-  host_.graveyard().Bury(incoming_.TakeLink(), memory_);
+  BuryLinks();
   host_.Forget(*this);
 }
 
@@ -96,11 +97,21 @@ std::byte* NcclChannel::Buffer(size_t index) const {
 }
 
 bool NcclChannel::Progress() {
+  const std::lock_guard lock(mutex_);
+  return ProgressLocked();
+}
+
+bool NcclChannel::ProgressLocked() {
   if (state_ == ChannelState::kLost) return false;
   if (headers_->state() == ChannelState::kOpening) return false;
   if (headers_->state() == ChannelState::kLost) {
     Lose(headers_->status());
     return true;
+  }
+  if (!ended_.ok()) {
+    // Where the peer is lost, the headers' channel says why as soon as its owner is told.
+    if (!headers_->lost()) Lose(Named(ended_));
+    return state_ == ChannelState::kLost;
   }
   const TimePoint now = host_.options().clock->Now();
   const absl::StatusOr<bool> happened =
@@ -116,10 +127,39 @@ absl::Status NcclChannel::Named(const absl::Status& status) const {
                                    peer_.incarnation, ": ", status.message()));
 }
 
+bool NcclChannel::lost() const {
+  const std::lock_guard lock(mutex_);
+  return !ended_.ok() || headers_ == nullptr || headers_->lost();
+}
+
+// The owner may be waiting for the device, which a transfer with a dead peer occupies until its
+// link is aborted.
+void NcclChannel::Watch() {
+  const std::lock_guard lock(mutex_);
+  if (headers_ == nullptr || !ended_.ok()) return;
+  ended_ = headers_->lost() ? absl::UnavailableError("the peer is lost")
+                            : CheckLinks(host_.options().clock->Now());
+  if (!ended_.ok()) BuryLinks();
+}
+
+absl::Status NcclChannel::CheckLinks(TimePoint now) {
+  for (GpuTransfers* transfers : {&outgoing_, &incoming_}) {
+    if (!transfers->has_link()) continue;
+    RETURN_IF_ERROR(transfers->Check(now, host_.options().transfer_timeout));
+  }
+  return absl::OkStatus();
+}
+
+void NcclChannel::BuryLinks() {
+  host_.graveyard().Bury(outgoing_.TakeLink(), memory_);
+  host_.graveyard().Bury(incoming_.TakeLink(), memory_);
+}
+
 bool NcclChannel::under_way() const {
+  const std::lock_guard lock(mutex_);
   if (state_ == ChannelState::kLost) return false;
   if (state_ == ChannelState::kOpening) return setting_up_since_.has_value();
-  return outgoing_.finished() < outgoing_.started() || incoming_.finished() < incoming_.started();
+  return !ended_.ok() || outgoing_.under_way() || incoming_.under_way();
 }
 
 // Open when both links are connected and the peer has read our offer, which has then given its slot
@@ -179,7 +219,8 @@ bool NcclChannel::OfferWasRead() {
 
 absl::StatusOr<bool> NcclChannel::Exchange(TimePoint now) {
   const Duration patience = host_.options().transfer_timeout;
-  ASSIGN_OR_RETURN(const uint64_t sent, outgoing_.Poll(now, patience));
+  RETURN_IF_ERROR(outgoing_.Check(now, patience));
+  const uint64_t sent = outgoing_.TakeEnded();
   free_.insert(free_.end(), sending_.begin(), sending_.begin() + static_cast<ptrdiff_t>(sent));
   sending_.erase(sending_.begin(), sending_.begin() + static_cast<ptrdiff_t>(sent));
   bool happened = sent > 0;
@@ -191,8 +232,8 @@ absl::StatusOr<bool> NcclChannel::Exchange(TimePoint now) {
     arrivals_.push_back({std::move(announced), header, incoming_.started()});
     happened = true;
   }
-  ASSIGN_OR_RETURN(const uint64_t received, incoming_.Poll(now, patience));
-  return happened || received > 0;
+  RETURN_IF_ERROR(incoming_.Check(now, patience));
+  return incoming_.TakeEnded() > 0 || happened;
 }
 
 // What the headers' channel has checked is right: the rows, the slot, who sends.
@@ -227,9 +268,19 @@ std::unique_ptr<SendSlot> NcclChannel::TryAcquire() {
 }
 
 absl::Status NcclChannel::Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) {
+  absl::Status status;
+  {
+    const std::lock_guard lock(mutex_);
+    status = SendLocked(*slot, header);
+  }
+  return status;  // the slot, if it was not sent, comes back without the mutex held
+}
+
+absl::Status NcclChannel::SendLocked(SendSlot& slot, const FrameHeader& header) {
   if (state_ == ChannelState::kLost) return status_;
+  if (!ended_.ok()) return Named(ended_);
   RETURN_IF_ERROR(CheckCounts(layout_, header));
-  auto& sent = static_cast<NcclSendSlot&>(*slot);
+  auto& sent = static_cast<NcclSendSlot&>(slot);
   EncodeAnnouncement({.transfer = outgoing_.started(), .row_bytes = header.row_bytes},
                      sent.announcement().metadata().subspan(header.metadata_bytes));
   FrameHeader announced = header;
@@ -247,6 +298,7 @@ absl::Status NcclChannel::Send(std::unique_ptr<SendSlot> slot, const FrameHeader
 }
 
 std::unique_ptr<ReceivedFrame> NcclChannel::TryReceive() {
+  const std::lock_guard lock(mutex_);
   if (arrivals_.empty() || incoming_.finished() < arrivals_.front().transfers) return nullptr;
   Arrival arrival = std::move(arrivals_.front());
   arrivals_.pop_front();
@@ -256,12 +308,14 @@ std::unique_ptr<ReceivedFrame> NcclChannel::TryReceive() {
 }
 
 void NcclChannel::ReturnSlot(std::optional<uint32_t> unused_buffer) {
+  const std::lock_guard lock(mutex_);
   if (unused_buffer) free_.push_back(*unused_buffer);
   --handed_out_;
   CloseIfUnused();
 }
 
 void NcclChannel::ReturnFrame() {
+  const std::lock_guard lock(mutex_);
   --handed_out_;
   CloseIfUnused();
 }
@@ -275,8 +329,7 @@ void NcclChannel::Lose(absl::Status why) {
   state_ = ChannelState::kLost;
   status_ = std::move(why);
   arrivals_.clear();
-  host_.graveyard().Bury(outgoing_.TakeLink(), memory_);
-  host_.graveyard().Bury(incoming_.TakeLink(), memory_);
+  BuryLinks();
   CloseIfUnused();
 }
 

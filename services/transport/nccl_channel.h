@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "services/transport/gpu_transfers.h"
 #include "services/transport/link_graveyard.h"
+#include "services/transport/link_watch.h"
 #include "services/transport/nccl_message.h"
 #include "services/transport/nccl_options.h"
 #include "services/transport/slot_image.h"
@@ -28,10 +30,13 @@ class NcclChannelHost {
   virtual const NcclOptions& options() const = 0;
   virtual kernels::GpuLinks& links() = 0;
   virtual LinkGraveyard& graveyard() = 0;
+  virtual LinkWatch& watch() = 0;
   virtual void Forget(NcclChannel& channel) = 0;
 };
 
-class NcclChannel : public Channel {
+// The links are aborted by whoever sees first that the peer is lost or that they do not work: the
+// owner, or the thread of the watch, which does nothing else.
+class NcclChannel : public Channel, public WatchedLinks {
  public:
   // Bytes that a channel needs for what it sends and receives.
   static size_t MemoryBytes(const SlotLayout& layout);
@@ -45,6 +50,7 @@ class NcclChannel : public Channel {
   const SlotLayout& layout() const override { return layout_; }
   ChannelState state() const override { return state_; }
   absl::Status status() const override { return status_; }
+  bool lost() const override;
   std::unique_ptr<SendSlot> TryAcquire() override;
   absl::Status Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) override;
   std::unique_ptr<ReceivedFrame> TryReceive() override;
@@ -53,6 +59,8 @@ class NcclChannel : public Channel {
 
   // Lets the peer, the GPU and time act; true when something happened.
   bool Progress();
+
+  void Watch() override;
 
   // Whether something is under way that nothing announces, so that Progress must be called again.
   bool under_way() const;
@@ -70,7 +78,11 @@ class NcclChannel : public Channel {
     uint64_t transfers = 0;
   };
 
-  std::byte* Buffer(size_t index) const;
+  // Those below want the mutex held.
+  bool ProgressLocked();
+  absl::Status SendLocked(SendSlot& slot, const FrameHeader& header);
+  absl::Status CheckLinks(TimePoint now);
+  void BuryLinks();
   absl::StatusOr<bool> SetUp(TimePoint now);
   absl::Status OfferLink();
   absl::Status TakeOffer();
@@ -81,7 +93,10 @@ class NcclChannel : public Channel {
   void Lose(absl::Status why);
   void CloseIfUnused();
 
+  std::byte* Buffer(size_t index) const;
+
   NcclChannelHost& host_;
+  mutable std::mutex mutex_;          // of headers_ as such, the links, and ended_
   std::unique_ptr<Channel> headers_;  // null once a lost channel is used no more
   const SlotLayout layout_;
   const PeerAddress peer_;
@@ -89,6 +104,7 @@ class NcclChannel : public Channel {
   ChannelState state_ = ChannelState::kOpening;
   absl::Status status_;
   std::string lane_ = "none yet";
+  absl::Status ended_;  // why the watch has aborted the links
   std::optional<TimePoint> setting_up_since_;
   GpuTransfers outgoing_;
   GpuTransfers incoming_;

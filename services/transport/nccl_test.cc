@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -93,6 +94,15 @@ class NcclFaultTest : public testing::Test {
     return true;
   }
 
+  // Without calling anything of a transport.
+  static bool UntilByThemselves(const std::function<bool()>& condition) {
+    const TimePoint deadline = Clock::Real().Now() + seconds(20);
+    while (!condition() && Clock::Real().Now() < deadline) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return condition();
+  }
+
   static absl::Status SendOne(Channel& channel, uint64_t number) {
     std::unique_ptr<SendSlot> slot = channel.TryAcquire();
     if (slot == nullptr) return absl::UnavailableError("no slot");
@@ -151,6 +161,43 @@ TEST_F(NcclFaultTest, SilenceEndsTheLinksOnBothSides) {
   EXPECT_TRUE(UntilLost(*pair.at_router));
   EXPECT_TRUE(UntilLost(*pair.at_host));
   EXPECT_TRUE(Until([&] { return nccl_.live() == live; }));
+}
+
+// The owners are busy with something else, perhaps with waiting for the device.
+TEST_F(NcclFaultTest, LinksToADeadPeerAreAbortedWhileNobodyLooks) {
+  const Pair other = Open(1, 1);
+  const int live_without = nccl_.live();
+  const Pair dying = Open(0, 2);
+  nccl_.HangTransfers(true);
+  EXPECT_TRUE(SendOne(*dying.at_router, 1).ok());
+  EXPECT_FALSE(dying.at_router->lost());
+  network_.Kill(2, 22);
+  EXPECT_TRUE(dying.at_router->lost());
+  EXPECT_TRUE(UntilByThemselves([&] { return nccl_.live() == live_without; }));
+  nccl_.HangTransfers(false);
+  EXPECT_FALSE(SendOne(*dying.at_router, 2).ok());
+  EXPECT_TRUE(UntilLost(*dying.at_router));
+  ExpectExchange(other, 3);
+}
+
+TEST_F(NcclFaultTest, LinksThatFailOrHangAreAbortedWhileNobodyLooks) {
+  Start(kShort);
+  const int live = nccl_.live();
+  const Pair failing = Open(0, 1);
+  nccl_.FailAll(ncclRemoteError);
+  EXPECT_TRUE(UntilByThemselves([&] { return nccl_.live() == live; }));
+  EXPECT_TRUE(failing.at_router->lost());
+  EXPECT_TRUE(UntilLost(*failing.at_router));
+  EXPECT_NE(failing.at_router->status().message().find("ncclRemoteError"), std::string::npos);
+
+  const Pair hanging = Open(1, 2);
+  nccl_.HangTransfers(true);
+  EXPECT_TRUE(SendOne(*hanging.at_router, 1).ok());
+  EXPECT_TRUE(UntilByThemselves([&] { return nccl_.live() == live + 2; }))
+      << "the sender's; the receiver has not started anything";
+  nccl_.HangTransfers(false);
+  EXPECT_TRUE(UntilLost(*hanging.at_router));
+  EXPECT_TRUE(UntilLost(*hanging.at_host));
 }
 
 TEST_F(NcclFaultTest, ATransferThatHangsHasADeadline) {

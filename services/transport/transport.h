@@ -7,7 +7,8 @@
 // memory, TCP, RDMA) and NCCL (between GPUs). Liveness is the transport's own: each side counts
 // every 50 ms from a thread that does not compute, and a closed or silent peer is lost.
 //
-// Threads: one thread owns a Transport and calls everything on it and its channels except Wake.
+// Threads: one thread owns a Transport and calls everything on it and its channels except Wake and
+// Channel::lost.
 
 #include <cstddef>
 #include <cstdint>
@@ -75,6 +76,10 @@ class Channel {
 
   // Why the channel is kLost; OK in the other states.
   virtual absl::Status status() const = 0;
+
+  // From any thread: whether it is lost, even if the owner has not looked yet (then state() still
+  // has to turn).
+  virtual bool lost() const = 0;
 
   // nullptr while no credit is free.
   virtual std::unique_ptr<SendSlot> TryAcquire() = 0;

@@ -165,7 +165,7 @@ absl::StatusOr<std::unique_ptr<Channel>> UcxTransportImpl::Open(const PeerAddres
                              .wake_address = wake_socket_.name()};
   auto channel = std::make_unique<UcxChannel>(*this, mine, peer, std::move(slots));
   channels_[id] = channel.get();
-  liveness_->Open(mine, peer.address);
+  liveness_->Open(mine, peer.address, channel->lost_flag());
   return channel;
 }
 

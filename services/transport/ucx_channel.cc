@@ -148,6 +148,7 @@ void UcxChannel::PickLane() {
 void UcxChannel::Lose(absl::Status why) {
   if (state_ == ChannelState::kLost) return;
   state_ = ChannelState::kLost;
+  lost_->store(true);
   status_ = std::move(why);
   host_.liveness().Close(id());
 }

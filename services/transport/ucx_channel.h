@@ -3,6 +3,7 @@
 // A channel of the UCX backend: checks frames, and picks the lane once both sides know what they
 // can map. The transport tells it what its liveness connection said.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -58,6 +59,7 @@ class UcxChannel : public Channel {
   const SlotLayout& layout() const override { return mine_.layout; }
   ChannelState state() const override { return state_; }
   absl::Status status() const override { return status_; }
+  bool lost() const override { return *lost_; }
   std::unique_ptr<SendSlot> TryAcquire() override;
   absl::Status Send(std::unique_ptr<SendSlot> slot, const FrameHeader& header) override;
   std::unique_ptr<ReceivedFrame> TryReceive() override;
@@ -65,6 +67,7 @@ class UcxChannel : public Channel {
   std::string lane() const override;
 
   uint64_t id() const { return mine_.channel_id; }
+  const std::shared_ptr<std::atomic<bool>>& lost_flag() const { return lost_; }  // for liveness
   void OnLiveness(const LivenessEvent& event);
   UcxMessageLane* messages() { return peer_state_->messages.get(); }
 
@@ -98,6 +101,7 @@ class UcxChannel : public Channel {
   ArrivalRules rules_;
   ChannelState state_ = ChannelState::kOpening;
   absl::Status status_;
+  const std::shared_ptr<std::atomic<bool>> lost_ = std::make_shared<std::atomic<bool>>(false);
   std::string peer_wake_address_;
   bool ready_sent_ = false;
   std::optional<bool> mapped_by_peer_;  // what its ready message says
