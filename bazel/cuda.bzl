@@ -1,4 +1,4 @@
-"""The CUDA toolkit and NCCL that `scripts/setup --cuda` installs, as the repository @cuda.
+"""The CUDA toolkit, NCCL and UCX that `scripts/setup --cuda` installs, as the repository @cuda.
 
 Without them the repository loads all the same: its libraries then fit no platform, so Bazel skips
 them and every target that depends on them, and says so. As soon as they are installed, the next build
@@ -42,6 +42,12 @@ cc_library(
     includes = ["toolkit/nvidia/nccl/include"],
     target_compatible_with = _PLATFORMS,
     deps = [":runtime"],
+)
+
+# UCX with CUDA, for tests on it; nothing where it is not installed.
+filegroup(
+    name = "ucx",
+    srcs = glob(["toolkit/libucx/lib/libucp.so.0"]),
 )
 
 # What programs load when a GPU is asked for; nothing where it cannot be built.

@@ -30,12 +30,11 @@ Started StartUcx(const RoleOptions& options, uint64_t member, uint64_t incarnati
 // With payloads in the unified memory of the GPU that the role computes on.
 Started StartUcxCuda(const RoleOptions& options, uint64_t member, uint64_t incarnation) {
   ASSIGN_OR_RETURN(const kernels::CudaApi* const cuda, kernels::LoadCudaLibrary());
-  return transport::UcxTransport::Start(
-      {.member = member,
-       .incarnation = incarnation,
-       .host = options.host,
-       .payload_memory =
-           transport::UcxPayloadMemory{.source = cuda->unified_memory(), .cuda = true}});
+  return transport::UcxTransport::Start({.member = member,
+                                         .incarnation = incarnation,
+                                         .host = options.host,
+                                         .payload_memory = transport::UcxPayloadMemory{
+                                             .source = cuda->unified_memory(), .cuda = true}});
 }
 
 // Between the GPUs that the roles compute on; everything but payloads goes over UCX.

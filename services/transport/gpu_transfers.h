@@ -25,8 +25,8 @@ class GpuTransfers {
   absl::StatusOr<bool> Connected() { return link_->Connected(); }
   absl::Status Start(std::byte* data, size_t bytes, TimePoint now);
 
-  // Moves them on and sees how far they are. Once none has ended for `patience` while some are under
-  // way, an error.
+  // Moves them on and sees how far they are. Once none has ended for `patience` while some are
+  // under way, an error.
   absl::Status Check(TimePoint now, Duration patience);
 
   // How many have ended since the last call, as far as Check has seen.

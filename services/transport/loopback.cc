@@ -320,7 +320,8 @@ std::unique_ptr<ReceivedFrame> LoopbackChannel::TryReceive() {
     const size_t header_bytes = std::min(arrival->bytes, kHeaderBytes);
     const auto header =
         CheckArrival(rules_, {arrival->image, header_bytes}, arrival->bytes - header_bytes);
-    if (header.ok() && CheckBody(rules_, *header, {arrival->image + kHeaderBytes, BodyBytes(*header)}).ok()) {
+    if (header.ok() &&
+        CheckBody(rules_, *header, {arrival->image + kHeaderBytes, BodyBytes(*header)}).ok()) {
       return std::make_unique<LoopbackFrame>(*this, *std::move(arrival), *header);
     }
     ++rejected_;

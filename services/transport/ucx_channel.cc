@@ -18,9 +18,7 @@ class UcxSendSlot : public SendSlot {
   ~UcxSendSlot() override {
     if (!sent_) channel_.FreeUnsent(index_);
   }
-  std::span<std::byte> metadata() override {
-    return channel_.slots().metadata(index_);
-  }
+  std::span<std::byte> metadata() override { return channel_.slots().metadata(index_); }
   std::span<std::byte> payload() override { return channel_.slots().payload(index_); }
 
   uint32_t index() const { return index_; }

@@ -70,15 +70,14 @@ absl::Status UcxMessageLane::Post(uint32_t index, const FrameHeader& header) {
 absl::Status UcxMessageLane::SendFrame(Slot& slot, const FrameHeader& header) {
   const uint32_t index = IndexOf(slot);
   const std::byte* const image = slots_.image(index);
-  const std::span<const std::byte> body =
-      format_.split ? slots_.metadata(index).first(header.metadata_bytes)
-                    : std::span(image + kHeaderBytes, BodyBytes(header));
-  EncodeEnvelope(
-      {.channel_id = peer_channel_id_,
-       .credits = std::exchange(credits_, 0),
-       .slot = index,
-       .payload_bytes = format_.split ? static_cast<uint32_t>(PayloadBytes(header)) : 0},
-      slot.message_header.data());
+  const std::span<const std::byte> body = format_.split
+                                              ? slots_.metadata(index).first(header.metadata_bytes)
+                                              : std::span(image + kHeaderBytes, BodyBytes(header));
+  EncodeEnvelope({.channel_id = peer_channel_id_,
+                  .credits = std::exchange(credits_, 0),
+                  .slot = index,
+                  .payload_bytes = format_.split ? static_cast<uint32_t>(PayloadBytes(header)) : 0},
+                 slot.message_header.data());
   std::memcpy(slot.message_header.data() + kEnvelopeBytes, image, kHeaderBytes);
   const ucp_request_param_t how = SendParameters(UCS_MEMORY_TYPE_HOST, 0, &slot);
   return Sent(slot, ucp_am_send_nbx(endpoint_.handle(), kFrameMessage, slot.message_header.data(),
@@ -91,9 +90,9 @@ absl::Status UcxMessageLane::SendPayload(Slot& slot, size_t bytes) {
   const ucp_request_param_t how = SendParameters(
       slots_.memory_type(),
       bytes < format_.rendezvous_from ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV, &slot);
-  return Sent(slot, ucp_am_send_nbx(endpoint_.handle(), kPayloadMessage, slot.payload_header.data(),
-                                    slot.payload_header.size(), slots_.payload(index).data(), bytes,
-                                    &how));
+  return Sent(
+      slot, ucp_am_send_nbx(endpoint_.handle(), kPayloadMessage, slot.payload_header.data(),
+                            slot.payload_header.size(), slots_.payload(index).data(), bytes, &how));
 }
 
 ucp_request_param_t UcxMessageLane::SendParameters(ucs_memory_type_t memory, uint32_t flags,
@@ -216,8 +215,8 @@ ucs_status_t UcxMessageLane::OnPayload(const Envelope& envelope, void* data, siz
     return UCS_OK;
   }
   const ucp_request_param_t parameters = {
-      .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
-                      UCP_OP_ATTR_FIELD_MEMORY_TYPE,
+      .op_attr_mask =
+          UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE,
       .cb = {.recv_am =
                  [](void* request, ucs_status_t status, size_t, void* user_data) {
                    Slot& received = *static_cast<Slot*>(user_data);
@@ -260,7 +259,8 @@ std::optional<HeldImage> UcxMessageLane::Take() {
   if (slot.announced_bytes > 0 && slot.payload != Payload::kHere) return std::nullopt;
   inbox_.pop_front();
   if (format_.split) {
-    slot.arrived.payload = {ArrivingPayload(slot), slot.announced_bytes > 0 ? slot.payload_bytes : 0};
+    slot.arrived.payload = {ArrivingPayload(slot),
+                            slot.announced_bytes > 0 ? slot.payload_bytes : 0};
   }
   return slot.arrived;
 }

@@ -51,17 +51,17 @@ ConformanceBackend Backend(const std::string& name, const std::string& lane, Ucx
 const auto kShm = Backend("shm", "ucx posix", UcxTestMode::kSharedMemory);
 const auto kTcp = Backend("tcp", "ucx tcp", UcxTestMode::kTcp);
 const auto kEager = Backend("eager_payloads", "ucx tcp split", UcxTestMode::kEagerPayloads);
-const auto kHalfFetched = Backend("one_side_fetched", "ucx tcp split",
-                                  UcxTestMode::kFetchedPayloads, UcxTestMode::kAuto);
+const auto kHalfFetched =
+    Backend("one_side_fetched", "ucx tcp split", UcxTestMode::kFetchedPayloads, UcxTestMode::kAuto);
 const auto kFetched = Backend("fetched_payloads", "ucx tcp split", UcxTestMode::kFetchedPayloads);
 
-INSTANTIATE_TEST_SUITE_P(
-    Ucx, TransportConformanceTest,
-    testing::Values(kShm, kTcp, Backend("auto", "ucx posix", UcxTestMode::kAuto), kEager, kFetched,
-                    kHalfFetched,
-                    Backend("other_side_eager", "ucx tcp split", UcxTestMode::kTcp,
-                            UcxTestMode::kEagerPayloads)),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Ucx, TransportConformanceTest,
+                         testing::Values(kShm, kTcp,
+                                         Backend("auto", "ucx posix", UcxTestMode::kAuto), kEager,
+                                         kFetched, kHalfFetched,
+                                         Backend("other_side_eager", "ucx tcp split",
+                                                 UcxTestMode::kTcp, UcxTestMode::kEagerPayloads)),
+                         [](const auto& info) { return info.param.name; });
 
 class UcxFrameTest : public TransportConformanceTest {};
 
@@ -79,8 +79,7 @@ TEST_P(UcxFrameTest, ChecksumsAreOnWhereverFramesLeaveTheMachineButNotOverPayloa
             GetParam().lane == kShm.lane ? 0 : PayloadChecksum(body));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ucx, UcxFrameTest,
-                         testing::Values(kShm, kTcp, kEager),
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxFrameTest, testing::Values(kShm, kTcp, kEager),
                          [](const auto& info) { return info.param.name; });
 
 class UcxSharedFrameTest : public TransportConformanceTest {};
