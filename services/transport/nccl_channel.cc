@@ -135,7 +135,10 @@ bool NcclChannel::lost() const {
 // The owner may be waiting for the device, which a transfer with a dead peer occupies until its
 // link is aborted.
 void NcclChannel::Watch() {
-  const std::lock_guard lock(mutex_);
+  // An owner that is at it, perhaps held up by the device, must not keep other links from their
+  // end.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return;
   if (headers_ == nullptr || !ended_.ok()) return;
   ended_ = headers_->lost() ? absl::UnavailableError("the peer is lost")
                             : CheckLinks(host_.options().clock->Now());
