@@ -165,7 +165,8 @@ absl::StatusOr<std::string> MakeCheckpoint(const BenchOptions& options, kernels:
 
 absl::StatusOr<Limits> MeasureLimits(const BenchOptions& options, kernels::ThreadPool& pool) {
   const auto numerics = kernels::ParseNumericsClass(options.layout.dtype);
-  if (!numerics.has_value()) {
+  // The limits are the processor's, so no class of a GPU can be compared with them.
+  if (!numerics.has_value() || *numerics == kernels::NumericsClass::kBf16Sm90) {
     return absl::InvalidArgumentError("bench needs --dtype fp32 or bf16");
   }
   const Limits limits = {kernels::MeasureDramReadRate(pool),

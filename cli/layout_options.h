@@ -15,7 +15,7 @@ struct LayoutOptions {
   int router_workers = 1;
   int expert_hosts = 2;
   int replicas = 1;                // of every expert
-  std::string dtype = "auto";      // auto, fp32, bf16
+  std::string dtype = "auto";      // auto, fp32, bf16, bf16-sm90
   std::string transport = "ucx";   // ucx, ucx-shm, ucx-tcp, loopback
   std::string device = "cpu";      // of router workers and expert hosts: cpu, cuda:N
   bool in_process = false;         // all roles in this process

@@ -14,7 +14,7 @@ namespace switchyard::cli {
 struct PlanOptions {
   std::string model;           // checkpoint folder or preset
   std::string hosts;           // ParseHosts; empty: none
-  std::string dtype = "bf16";  // fp32, bf16
+  std::string dtype = "bf16";  // fp32, bf16, bf16-sm90
   int64_t replicas = 1;
   int64_t context = 0;  // tokens of a stream; 0: the model's limit
   int64_t streams = 1;  // at a time in one router worker

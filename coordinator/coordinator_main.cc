@@ -10,11 +10,12 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "coordinator/coordinator_server.h"
+#include "kernels/base/numerics.h"
 #include "services/base/log.h"
 
 ABSL_FLAG(std::string, address, "127.0.0.1:7000",
           "HOST:PORT to listen on; port 0 takes a free one");
-ABSL_FLAG(std::string, dtype, "auto", "class that the pool runs: auto, fp32 or bf16");
+ABSL_FLAG(std::string, dtype, "auto", "class that the pool runs: auto, fp32, bf16 or bf16-sm90");
 ABSL_FLAG(uint32_t, replicas, 1, "owners of each expert");
 ABSL_FLAG(uint32_t, expert_hosts, 1, "expert hosts that the first placement waits for");
 ABSL_FLAG(uint32_t, lease_ms, 2000, "a member silent for so long is out");
@@ -34,12 +35,10 @@ int main(int argc, char** argv) {
 
   const std::string dtype = absl::GetFlag(FLAGS_dtype);
   switchyard::v1::Numerics numerics = switchyard::v1::NUMERICS_UNSPECIFIED;
-  if (dtype == "fp32") {
-    numerics = switchyard::v1::NUMERICS_FP32;
-  } else if (dtype == "bf16") {
-    numerics = switchyard::v1::NUMERICS_BF16;
+  if (const auto named = switchyard::kernels::ParseNumericsClass(dtype)) {
+    numerics = static_cast<switchyard::v1::Numerics>(*named);
   } else if (dtype != "auto") {
-    switchyard::LogError() << "--dtype is auto, fp32 or bf16, not '" << dtype << "'";
+    switchyard::LogError() << "--dtype is auto, fp32, bf16 or bf16-sm90, not '" << dtype << "'";
     return 2;
   }
   const auto coordinator = switchyard::coordinator::Coordinator::Start({

@@ -117,6 +117,7 @@ struct ExpertLoop::State {
 };
 
 absl::StatusOr<std::unique_ptr<ExpertLoop>> ExpertLoop::Start(ExpertLoopOptions options) {
+  RETURN_IF_ERROR(CheckComputes(*options.device, options.numerics));
   auto state = std::make_unique<State>(std::move(options));
   ASSIGN_OR_RETURN(state->transport, state->options.transport(state->options.incarnation));
   State* loop = state.get();

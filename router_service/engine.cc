@@ -13,6 +13,7 @@
 #include "services/base/log.h"
 #include "services/base/status_macros.h"
 #include "services/model/whole_rows.h"
+#include "services/runtime/device_work.h"
 
 namespace switchyard::router {
 namespace {
@@ -54,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const model::Checkpoint& c
                                                    " is not between 1 and ",
                                                    ExpertDispatcher::kMicroBatches));
   }
+  RETURN_IF_ERROR(CheckComputes(device, options.numerics));
   ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
                    Pipeline::Load(checkpoint,
                                   {.numerics = options.numerics,

@@ -51,6 +51,12 @@ struct AlignRowsKernel {
   }
 };
 
+// A matmul's only expert and group, in one copy.
+struct MatmulView {
+  ExpertView expert;
+  RowGroup group;
+};
+
 // The two products of an expert FFN, ready to run any number of times until Finish.
 struct PreparedExperts {
   ProductArgs first, down;
@@ -204,9 +210,11 @@ void GroupedGemm<Products>::Matmul(const MatmulArgs& args, Launch& launch) {
     x_stride = RowStride(w.k());
   }
   groups_.assign(1, {.expert = 0, .first_row = 0, .rows = static_cast<int32_t>(args.m)});
-  experts_.assign(1, {.down = Map(w, launch)});
-  ProductArgs product{.experts = launch.Stage(std::span<const ExpertView>(experts_)),
-                      .groups = launch.Stage(std::span<const RowGroup>(groups_)),
+  const MatmulView view = {.expert = {.down = Map(w, launch)}, .group = groups_[0]};
+  const MatmulView* const staged = launch.Stage(std::span(&view, 1));
+  if (staged == nullptr) return;  // the launcher has failed, and says so at Finish
+  ProductArgs product{.experts = &staged->expert,
+                      .groups = &staged->group,
                       .group_count = 1,
                       .x = x,
                       .x_stride = x_stride,

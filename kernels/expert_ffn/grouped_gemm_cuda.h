@@ -18,6 +18,7 @@ namespace switchyard::kernels::grouped {
 // Of one device. Used by one thread at a time. `Launch` is CudaLaunch, which keeps the first error.
 class TensorCoreProducts {
  public:
+  // The device must be the thread's current one.
   static absl::StatusOr<TensorCoreProducts> Create(int ordinal);
 
   int multiprocessors() const { return multiprocessors_; }

@@ -75,7 +75,7 @@ def main(arguments):
     print(torch.__version__, torch.cuda.get_device_name(0))
     for line in ours.stdout.splitlines():
         fields = line.split()
-        if len(fields) < 11 or not fields[-6].replace(".", "").isdigit() or fields[0] == "layer":
+        if len(fields) < 10 or not fields[-6].replace(".", "").isdigit() or fields[0] == "layer":
             print(line + ("   PyTorch/ours" if line.startswith("layer") else ""))
             continue
         # The name may have blanks; the columns are counted from the end.

@@ -30,11 +30,12 @@ class PackedMatrix {
   static int64_t BytesOf(NumericsClass numerics, int64_t n, int64_t k);
 
   // Packs rows [first_row, first_row + rows) from `source` [rows, k], row-major, of type `type`.
-  // fp32 sources are rounded to nearest even in class bf16; bf16 sources widen exactly in fp32.
+  // fp32 sources are rounded to nearest even where weights are bf16, bf16 ones widen exactly in
+  // fp32.
   // Disjoint panel-aligned ranges (first_row % kPanel == 0) may be packed by several threads.
   void PackRows(int64_t first_row, int64_t rows, const void* source, DType type);
 
-  // W[row, column] as the kernel sees it: for tests and for the embedding of tied checkpoints.
+  // W[row, column] as the kernel sees it: for references and tests.
   float At(int64_t row, int64_t column) const;
 
   NumericsClass numerics() const { return numerics_; }

@@ -73,7 +73,9 @@ void PackPanel(const char* source, int64_t k, int64_t begin, int64_t end, uint32
 
 // `count` elements of `source` from `first` on, and zeros up to the end of a line of a tile.
 void PackLine(const void* source, DType type, int64_t first, int64_t count, uint16_t* line) {
-  if (type == DType::kBfloat16) {
+  if (count == 0) {
+    // Behind the last row: there is no source.
+  } else if (type == DType::kBfloat16) {
     std::copy_n(static_cast<const uint16_t*>(source) + first, count, line);
   } else {
     const float* const from = static_cast<const float*>(source) + first;
