@@ -10,7 +10,6 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "coordinator/coordinator_server.h"
-#include "kernels/base/numerics.h"
 #include "services/base/log.h"
 
 ABSL_FLAG(std::string, address, "127.0.0.1:7000",
@@ -35,8 +34,12 @@ int main(int argc, char** argv) {
 
   const std::string dtype = absl::GetFlag(FLAGS_dtype);
   switchyard::v1::Numerics numerics = switchyard::v1::NUMERICS_UNSPECIFIED;
-  if (const auto named = switchyard::kernels::ParseNumericsClass(dtype)) {
-    numerics = static_cast<switchyard::v1::Numerics>(*named);
+  if (dtype == "fp32") {
+    numerics = switchyard::v1::NUMERICS_FP32;
+  } else if (dtype == "bf16") {
+    numerics = switchyard::v1::NUMERICS_BF16;
+  } else if (dtype == "bf16-sm90") {
+    numerics = switchyard::v1::NUMERICS_BF16_SM90;
   } else if (dtype != "auto") {
     switchyard::LogError() << "--dtype is auto, fp32, bf16 or bf16-sm90, not '" << dtype << "'";
     return 2;
