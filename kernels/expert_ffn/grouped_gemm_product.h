@@ -3,6 +3,9 @@
 // What the kernel of one product is given. The same for both products of an expert FFN: the first
 // reads token rows and writes h, the second reads h and writes outputs.
 
+#include <cstddef>
+#include <cstdint>
+
 #include "kernels/base/numerics.h"
 #include "kernels/expert_ffn/expert_staging.h"
 #include "kernels/expert_ffn/expert_weights.h"
@@ -17,9 +20,13 @@ enum class Product {
 };
 
 // What finds the tiles of one packed matrix: on a GPU a CUtensorMap (kernels/cuda/tensor_map.h).
-struct alignas(64) WeightMap {
-  unsigned char bytes[128];
+struct WeightMap {
+  uint64_t words[16];
 };
+
+// A GPU wants maps at multiples of 64 bytes. They come first in structs of such a size, which lie
+// there in memory of the device; on the host's stack they need not.
+inline constexpr size_t kMapAlignment = 64;
 
 // An expert, in memory of the device; an absent bias is null.
 struct ExpertView {
@@ -27,7 +34,9 @@ struct ExpertView {
   const float *gate_bias, *up_bias, *down_bias;
   Activation activation;
   float limit;
+  uint64_t padding[4];
 };
+static_assert(sizeof(ExpertView) % kMapAlignment == 0);
 
 // All pointers are of memory that the device reaches.
 struct ProductArgs {

@@ -25,7 +25,7 @@ std::chrono::system_clock::time_point Deadline(Duration timeout) {
 // gRPC runs callbacks on threads that live as long as any channel that has made a call with one. A
 // call's context holds its channel; so when a callback drops the last context of the last channel,
 // such a thread would join itself and then go on with its queue, which is freed (gRPC 1.51). This
-// channel has made one such call, and is never destroyed.
+// channel has made one such call and keeps the threads until the process ends.
 grpc::GenericStub ChannelThatKeepsCallbackThreads() {
   grpc::GenericStub stub(
       grpc::CreateChannel("unix:/nonexistent", grpc::InsecureChannelCredentials()));
@@ -44,8 +44,7 @@ grpc::GenericStub ChannelThatKeepsCallbackThreads() {
 }  // namespace
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
-  static const auto* const kKept = new grpc::GenericStub(ChannelThatKeepsCallbackThreads());
-  static_cast<void>(kKept);
+  static const grpc::GenericStub kKept = ChannelThatKeepsCallbackThreads();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
